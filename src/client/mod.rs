@@ -1,0 +1,1 @@
+//! The client handle: connect, publish, subscribe, reconnect.

@@ -1,0 +1,1 @@
+//! One session on one stream: the only place where a clock, a socket and a session meet.

@@ -1,0 +1,1 @@
+//! The MQTT protocol engine, without I/O.
