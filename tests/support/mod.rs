@@ -1,0 +1,13 @@
+//! What several test binaries share. A binary takes it in with `mod support;` or
+//! `#[path = "../support/mod.rs"] mod support;`.
+#![allow(dead_code, unused_imports, reason = "no test binary uses all of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+pub mod broker;
+
+pub use broker::Broker;
