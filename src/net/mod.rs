@@ -1,1 +1,192 @@
 //! Bytes in, bytes out: addresses, transports and streams.
+//!
+//! [`connect`] goes from an [`Endpoint`] to a [`Stream`] through the stages the endpoint and the
+//! [`ConnectOptions`] ask for, all under one deadline. [`dial`] is the bare TCP connection, for callers
+//! that open very many.
+
+mod endpoint;
+mod error;
+mod options;
+mod resolve;
+mod stream;
+mod tcp;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use endpoint::{Endpoint, EndpointError, Scheme};
+pub use error::{ConnectError, Stage};
+pub use options::{BindAddress, ConnectOptions};
+pub use resolve::Resolver;
+pub use stream::{Stream, Transport};
+pub use tcp::{Dialing, dial};
+
+/// What [`connect`] returns: the stream, and how it came to be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The stream, ready for the first MQTT byte.
+    pub stream: Stream,
+    /// The address that accepted the TCP connection; `None` for Unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+/// How long each stage of a [`connect`] took; `None` for stages it had no need of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// The name lookup.
+    pub dns: Option<Duration>,
+    /// The TCP handshake (or the Unix socket's connect), with all addresses tried.
+    pub tcp: Option<Duration>,
+    /// The proxy's handshake.
+    pub proxy: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// The WebSocket upgrade.
+    pub websocket: Option<Duration>,
+}
+
+/// Connects to a broker over whatever transport the endpoint names.
+///
+/// # Errors
+///
+/// [`ConnectError`] tells the stage and what to look at; [`ConnectError::is_retryable`] tells whether
+/// trying again can help.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives up the attempt and closes its sockets.
+///
+/// # Panics
+///
+/// Outside a Tokio runtime with I/O and time enabled.
+pub async fn connect(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<Connected, ConnectError> {
+    let clock = StageClock::start(endpoint, options);
+    let mut timings = Timings::default();
+    match endpoint.scheme() {
+        Scheme::Mqtt => {
+            let (peer, stream) = connect_tcp(endpoint, options, &clock, &mut timings).await?;
+            Ok(Connected { stream, peer: Some(peer), timings })
+        }
+        Scheme::Unix => {
+            let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(endpoint)).await?;
+            Ok(Connected { stream, peer: None, timings })
+        }
+        scheme @ (Scheme::Mqtts | Scheme::Wss) => {
+            Err(ConnectError::Unsupported { scheme, needs: "a build with the feature \"tls\"" })
+        }
+        scheme @ Scheme::Ws => Err(ConnectError::Unsupported {
+            scheme,
+            needs: "a build with the feature \"websocket\"",
+        }),
+    }
+}
+
+/// Looks up the addresses of an endpoint, in the order in which [`connect`] tries them.
+///
+/// The lookup is given the [`connect_timeout`](ConnectOptions::connect_timeout).
+///
+/// # Errors
+///
+/// [`ConnectError::Resolve`] and [`ConnectError::Timeout`], and [`ConnectError::Unsupported`] for a
+/// Unix socket.
+///
+/// # Cancel safety
+///
+/// Dropping the future abandons the lookup.
+pub async fn resolve(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    if endpoint.scheme() == Scheme::Unix {
+        let scheme = endpoint.scheme();
+        return Err(ConnectError::Unsupported { scheme, needs: "no address" });
+    }
+    let clock = StageClock::start(endpoint, options);
+    clock.run(Stage::Resolve, &mut None, lookup(endpoint.host(), endpoint.port(), options)).await
+}
+
+async fn connect_tcp(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    clock: &StageClock<'_>,
+    timings: &mut Timings,
+) -> Result<(SocketAddr, Stream), ConnectError> {
+    let (host, port) = (endpoint.host(), endpoint.port());
+    let addrs = match host.parse() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => {
+            let lookup = lookup(host, port, options);
+            clock.run(Stage::Resolve, &mut timings.dns, lookup).await?
+        }
+    };
+    clock.run(Stage::Dial, &mut timings.tcp, tcp::race(&addrs, options)).await
+}
+
+async fn lookup(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let addrs = options.resolver.lookup(host, port).await;
+    addrs.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })
+}
+
+#[cfg(unix)]
+async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+    let path = endpoint.socket_path().unwrap_or(std::path::Path::new(""));
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(unix) => Ok(Stream::from_unix(unix)),
+        Err(source) => Err(ConnectError::DialUnix { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(not(unix))]
+async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+    let scheme = endpoint.scheme();
+    Err(ConnectError::Unsupported { scheme, needs: "an operating system with Unix sockets" })
+}
+
+/// Holds every stage to the one deadline and measures it.
+struct StageClock<'a> {
+    endpoint: &'a Endpoint,
+    timeout: Duration,
+    began: Instant,
+}
+
+impl<'a> StageClock<'a> {
+    fn start(endpoint: &'a Endpoint, options: &ConnectOptions) -> StageClock<'a> {
+        StageClock { endpoint, timeout: options.connect_timeout, began: Instant::now() }
+    }
+
+    async fn run<T>(
+        &self,
+        stage: Stage,
+        took: &mut Option<Duration>,
+        work: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let began = Instant::now();
+        let left = self.timeout.saturating_sub(began - self.began);
+        let result = match tokio::time::timeout(left, work).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Timeout {
+                target: self.endpoint.address(),
+                stage,
+                after: self.timeout,
+            }),
+        };
+        let elapsed = began.elapsed();
+        *took = Some(elapsed);
+        tracing::debug!(%stage, ?elapsed, ok = result.is_ok(), "connecting to {}", self.endpoint.address());
+        result
+    }
+}

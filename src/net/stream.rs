@@ -1,0 +1,168 @@
+//! One stream type for every transport: nothing above `net` knows which it is.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+/// What carries the bytes of a [`Stream`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// A Unix domain socket.
+    Unix,
+    /// Whatever was given to [`Stream::from_io`].
+    Custom,
+}
+
+/// A connected byte stream to a broker.
+///
+/// An idle stream over TCP or a Unix socket holds no buffer of its own: a read goes from the kernel to
+/// the caller's buffer. What was written counts as sent only after a flush, which the sockets have no
+/// need of and the other transports do.
+///
+/// The end of the bytes is told apart from a cut: over TLS, a peer that closes without saying so gives
+/// [`io::ErrorKind::UnexpectedEof`], as does a WebSocket peer that closes without a close frame.
+pub struct Stream {
+    io: Io,
+}
+
+enum Io {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Custom(Box<dyn Custom>),
+}
+
+trait Custom: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Custom for T {}
+
+impl Stream {
+    /// Wraps a connected TCP stream.
+    pub fn from_tcp(tcp: TcpStream) -> Stream {
+        Stream { io: Io::Tcp(tcp) }
+    }
+
+    /// Wraps a connected Unix domain socket.
+    #[cfg(unix)]
+    pub fn from_unix(unix: UnixStream) -> Stream {
+        Stream { io: Io::Unix(unix) }
+    }
+
+    /// Wraps any byte stream, such as a transport of the application's own or a duplex pipe in a test.
+    pub fn from_io<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Stream {
+        Stream { io: Io::Custom(Box::new(io)) }
+    }
+
+    /// Returns what carries the bytes.
+    pub fn transport(&self) -> Transport {
+        match &self.io {
+            Io::Tcp(_) => Transport::Tcp,
+            #[cfg(unix)]
+            Io::Unix(_) => Transport::Unix,
+            Io::Custom(_) => Transport::Custom,
+        }
+    }
+
+    /// Returns the address of the other end of the TCP connection underneath, if there is one. Behind
+    /// a proxy that is the proxy.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp().and_then(|tcp| tcp.peer_addr().ok())
+    }
+
+    /// Returns the local address of the TCP connection underneath, if there is one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp().and_then(|tcp| tcp.local_addr().ok())
+    }
+
+    /// Returns the TCP stream inside, or the stream itself when it is not a bare TCP stream.
+    ///
+    /// # Errors
+    ///
+    /// The stream, unchanged.
+    pub fn into_tcp(self) -> Result<TcpStream, Stream> {
+        match self.io {
+            Io::Tcp(tcp) => Ok(tcp),
+            io => Err(Stream { io }),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Tcp(tcp) => Some(tcp),
+            #[cfg(unix)]
+            Io::Unix(_) => None,
+            Io::Custom(_) => None,
+        }
+    }
+}
+
+/// Calls one method on whichever stream is inside.
+macro_rules! delegate {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io {
+            Io::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Io::Unix($stream) => $call,
+            Io::Custom($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        delegate!(&self.io, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("transport", &self.transport())
+            .field("peer_addr", &self.peer_addr())
+            .finish_non_exhaustive()
+    }
+}

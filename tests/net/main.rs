@@ -1,0 +1,33 @@
+//! The net floor against real sockets: scripted servers on free loopback ports, and real brokers.
+
+mod tcp;
+#[cfg(unix)]
+mod unix;
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// Listens on a free port and hands the first connection to `serve`, whose result can be awaited.
+async fn serve_once<T, Fut>(
+    serve: impl FnOnce(TcpStream) -> Fut + Send + 'static,
+) -> (SocketAddr, tokio::task::JoinHandle<T>)
+where
+    T: Send + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        serve(tcp).await
+    });
+    (addr, task)
+}
+
+/// A loopback port on which nothing listens.
+fn refusing_addr() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
