@@ -1,0 +1,113 @@
+//! CONNACK (§3.2): the server answers a CONNECT.
+
+use super::error::{DecodeError, EncodeError, Rule};
+use super::packet::{PacketType, Role};
+use super::properties::PropertiesRef;
+use super::property::PropertyOwner;
+use super::reason::ReasonCode;
+use super::version::Version;
+use super::wire::{self, Encode, Reader, Sink};
+
+/// A CONNACK packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnAck<'a> {
+    /// Whether the server kept a session of this client; always false in 3.1.
+    pub session_present: bool,
+    /// Success, or why the connection is refused. A 3.x return code becomes the reason code of
+    /// the same meaning.
+    pub reason: ReasonCode,
+    /// The properties; empty in 3.x.
+    pub properties: PropertiesRef<'a>,
+}
+
+const FLAGS: &str = "connect acknowledge flags";
+const RETURN_CODE: &str = "connect return code";
+const SESSION_PRESENT: u8 = 0x01;
+const OWNER: PropertyOwner = PropertyOwner::Packet(PacketType::ConnAck);
+
+impl<'a> ConnAck<'a> {
+    pub(super) fn read(version: Version, mut body: Reader<'a>) -> Result<Self, DecodeError> {
+        let flags = body.u8(FLAGS)?;
+        // 3.1 §3.2 reserves the whole byte without giving it a value.
+        if version != Version::V31 && flags & !SESSION_PRESENT != 0 {
+            return Err(DecodeError::new(Rule::ConnAckFlags, FLAGS).with_byte(flags));
+        }
+        let session_present = version != Version::V31 && flags == SESSION_PRESENT;
+        let code = body.u8(if version == Version::V5 { "reason code" } else { RETURN_CODE })?;
+        if version == Version::V5 {
+            // A server without 5.0 refuses in the shape that it knows [MQTT-3.1.2-2].
+            if body.is_empty() && matches!(code, 1..=5) {
+                return Self::from_return_code(session_present, code);
+            }
+            let reason = ReasonCode::new(code);
+            if !reason.is_allowed(PacketType::ConnAck, Role::Client) {
+                return Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(code));
+            }
+            let properties = PropertiesRef::read(version, &mut body, OWNER)?;
+            body.finish()?;
+            Ok(Self { session_present, reason, properties })
+        } else {
+            body.finish()?;
+            Self::from_return_code(session_present, code)
+        }
+    }
+
+    /// Appends the packet to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        wire::encode(self, version, out)
+    }
+
+    /// Returns the size of the whole packet.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
+        wire::encoded_len(self, version)
+    }
+
+    fn from_return_code(session_present: bool, code: u8) -> Result<Self, DecodeError> {
+        let reason = ReasonCode::from_v3_connack(code).ok_or_else(|| {
+            DecodeError::new(Rule::ConnAckReturnCode, RETURN_CODE).with_byte(code)
+        })?;
+        Ok(Self { session_present, reason, properties: PropertiesRef::default() })
+    }
+
+    fn code(&self, version: Version) -> Result<u8, EncodeError> {
+        let code = match version {
+            Version::V5 if self.reason.is_sendable(PacketType::ConnAck) => Some(self.reason.code()),
+            Version::V5 => None,
+            Version::V31 | Version::V311 => self.reason.to_v3_connack(),
+        };
+        code.ok_or(EncodeError::ReasonNotAllowed {
+            packet: PacketType::ConnAck,
+            reason: self.reason,
+        })
+    }
+}
+
+impl Encode for ConnAck<'_> {
+    fn first_byte(&self) -> u8 {
+        PacketType::ConnAck.first_byte()
+    }
+
+    fn check(&self, version: Version) -> Result<(), EncodeError> {
+        if self.session_present && version == Version::V31 {
+            return Err(EncodeError::NotInVersion { what: "session present", version });
+        }
+        if self.session_present && self.reason.is_error() {
+            return Err(EncodeError::breach(Rule::SessionPresentRefused, "session present"));
+        }
+        self.properties.check_in(version, OWNER)
+    }
+
+    fn write<S: Sink>(&self, version: Version, sink: &mut S) -> Result<(), EncodeError> {
+        sink.u8(u8::from(self.session_present));
+        sink.u8(self.code(version)?);
+        sink.properties(version, self.properties)
+    }
+}
