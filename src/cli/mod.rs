@@ -11,7 +11,11 @@ use clap::{ArgMatches, Command, error::ErrorKind};
 
 pub mod argv;
 pub mod exit;
+pub mod lines;
 pub mod opts;
+pub mod plan;
+pub mod printer;
+pub mod signals;
 pub mod stdio;
 
 use exit::{Exit, Failure};

@@ -1,5 +1,21 @@
 //! The options of the tools: one group per topic, flattened into the tools that have it.
 
+mod client;
+mod connection;
 mod general;
+mod identity;
+mod output;
+mod publish;
+mod subscribe;
+pub mod value;
+mod will;
 
+pub use client::ClientOptions;
+pub use connection::ConnectionOptions;
 pub use general::GeneralOptions;
+pub use identity::IdentityOptions;
+pub use output::{LogOptions, OutputOptions};
+pub use publish::{PublishOptions, SourceOptions};
+pub use subscribe::SubscribeOptions;
+pub use value::{Secret, WordBytes};
+pub use will::WillOptions;

@@ -1,0 +1,164 @@
+//! Values of options: their parsers, and the type that keeps secrets out of every printout.
+
+use std::{ffi::OsString, fmt, str::FromStr};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use zeroize::Zeroizing;
+
+use crate::{
+    codec::{QoS, Version},
+    net::{Endpoint, Scheme},
+};
+
+/// Parses `0`, `1` or `2`.
+pub fn qos(text: &str) -> Result<QoS, String> {
+    u8::from_str(text)
+        .ok()
+        .and_then(|number| QoS::try_from(number).ok())
+        .ok_or_else(|| "must be 0, 1 or 2".to_owned())
+}
+
+/// Parses the names that the mosquitto tools have for the protocol versions.
+pub fn version(text: &str) -> Result<Version, String> {
+    match text {
+        "31" | "mqttv31" => Ok(Version::V31),
+        "311" | "mqttv311" => Ok(Version::V311),
+        "5" | "mqttv5" => Ok(Version::V5),
+        _ => Err("must be 31, 311 or 5 (or mqttv31, mqttv311, mqttv5)".to_owned()),
+    }
+}
+
+/// Parses a URL with a topic, over a transport that these tools have.
+pub fn mqtt_url(text: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::parse(text).map_err(|error| error.to_string())?;
+    if endpoint.scheme() != Scheme::Mqtt {
+        return Err(format!("{}:// is not supported: use mqtt://", endpoint.scheme()));
+    }
+    if endpoint.path().is_none_or(str::is_empty) {
+        return Err("the topic is missing: write mqtt://HOST/TOPIC".to_owned());
+    }
+    Ok(endpoint)
+}
+
+/// Parses a number of seconds with an optional fraction.
+pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    f64::from_str(text)
+        .ok()
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "must be a number of seconds, 0 or more".to_owned())
+}
+
+/// Parses a text that must not be empty.
+pub fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Bytes that come as one word of the command line. They need not be Unicode.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WordBytes(Vec<u8>);
+
+impl WordBytes {
+    /// A parser for clap.
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().map(Self::from)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<OsString> for WordBytes {
+    fn from(word: OsString) -> Self {
+        Self(word_bytes(word))
+    }
+}
+
+impl fmt::Debug for WordBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A password: overwritten when dropped, and never printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// A copy of `bytes`.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    /// A parser for clap.
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().map(Self::from)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<OsString> for Secret {
+    fn from(word: OsString) -> Self {
+        Self(Zeroizing::new(word_bytes(word)))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+#[cfg(unix)]
+fn word_bytes(word: OsString) -> Vec<u8> {
+    use std::os::unix::ffi::OsStringExt;
+    word.into_vec()
+}
+
+#[cfg(not(unix))]
+fn word_bytes(word: OsString) -> Vec<u8> {
+    word.to_string_lossy().into_owned().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        assert_eq!(qos("2"), Ok(QoS::ExactlyOnce));
+        assert_eq!(version("mqttv5"), Ok(Version::V5));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["3", "-1", "", "one", "256"] {
+            assert!(qos(bad).is_err(), "{bad}");
+        }
+        for bad in ["4", "3.1.1", "MQTTv5", ""] {
+            assert!(version(bad).is_err(), "{bad}");
+        }
+        for bad in ["-1", "nan", "inf", "1e300", "", "1s"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_needs_a_topic_and_a_supported_scheme() {
+        assert_eq!(mqtt_url("mqtt://h/a/b#c").unwrap().path(), Some("a/b#c"));
+        for bad in ["mqtt://h", "mqtt://h/", "mqtts://h/a", "h/a", "mqtt:///a"] {
+            assert!(mqtt_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Secret::from(OsString::from("hunter2"));
+        assert_eq!(secret.as_bytes(), b"hunter2");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+}

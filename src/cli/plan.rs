@@ -1,0 +1,256 @@
+//! From parsed options to what the client is told to do. Whatever depends on more than one option
+//! is checked here; each error names the option and the remedy.
+
+use std::{process, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{ArgMatches, parser::ValueSource};
+
+use super::opts::{
+    ClientOptions, PublishOptions, Secret, SourceOptions, SubscribeOptions, WillOptions,
+};
+use crate::{
+    codec::{QoS, SubscribeOptions as FilterOptions, TopicFilter, TopicName, Version},
+    net::{Endpoint, Scheme},
+};
+
+/// The longest payload that fits into a packet.
+pub const MAX_PAYLOAD_BYTES: usize = 268_435_455;
+
+/// How to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    /// Where the broker is.
+    pub endpoint: Endpoint,
+    /// The protocol version.
+    pub version: Version,
+    /// The client identifier; empty for one that the broker chooses.
+    pub client_id: String,
+    /// Whether the session starts anew.
+    pub clean_start: bool,
+    /// How long the session outlives the connection, in seconds (5.0).
+    pub session_expiry: Option<u32>,
+    /// The keep-alive interval, and the time allowed for connecting.
+    pub keep_alive: Duration,
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// The will.
+    pub will: Option<WillPlan>,
+    /// The topic of `-L`, and whether it came after the last `-t`.
+    url_topic: Option<(String, bool)>,
+}
+
+/// The will of the client.
+#[derive(Clone, Debug)]
+pub struct WillPlan {
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Its quality of service.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
+}
+
+/// What midge_pub does.
+#[derive(Clone, Debug)]
+pub struct PublishPlan {
+    /// The topic of every message.
+    pub topic: TopicName,
+    /// Where payloads come from.
+    pub source: SourceOptions,
+    /// The quality of service.
+    pub qos: QoS,
+    /// Whether messages are retained.
+    pub retain: bool,
+    /// How often the one message is published.
+    pub repeat: u64,
+    /// The time between two of them.
+    pub repeat_delay: Duration,
+    /// Most acknowledged messages on their way at a time.
+    pub max_inflight: u16,
+}
+
+/// What midge_sub does.
+#[derive(Clone, Debug)]
+pub struct SubscribePlan {
+    /// The filters of the one SUBSCRIBE packet.
+    pub filters: Vec<(TopicFilter, FilterOptions)>,
+    /// How many messages end the tool.
+    pub count: Option<u64>,
+    /// How long the tool may take.
+    pub timeout: Option<Duration>,
+}
+
+impl ClientPlan {
+    /// Checks the options of every client. `matches` tells the order of those that override each
+    /// other.
+    ///
+    /// # Errors
+    /// Options that do not go together, and names that MQTT does not allow.
+    pub fn new(options: &ClientOptions, matches: &ArgMatches) -> Result<Self> {
+        let ClientOptions { connection, identity, will, .. } = options;
+        let version = connection.protocol_version;
+        let order = Order(matches);
+
+        let url = connection.url.as_ref();
+        let from_url = |id: &str| url.filter(|_| order.is_later("url", id));
+        let host = from_url("host").map_or(connection.host.as_str(), Endpoint::host);
+        let port = from_url("port").map_or(connection.port, Endpoint::port);
+        let username = match from_url("username").and_then(Endpoint::username) {
+            Some(username) => Some(username.to_owned()),
+            None => identity.username.clone(),
+        };
+        let password = match from_url("pw").and_then(Endpoint::password) {
+            Some(password) => Some(Secret::new(password)),
+            None => identity.pw.clone(),
+        };
+        if password.is_some() && username.is_none() && version != Version::V5 {
+            bail!("-P needs a user name in MQTT {version}: add -u NAME (or -V 5)");
+        }
+
+        let persistent = identity.disable_clean_session;
+        if persistent && identity.id.is_none() {
+            bail!("-c keeps the session of a client identifier: add -i ID");
+        }
+        let client_id = match (&identity.id, &identity.id_prefix) {
+            (Some(id), _) => id.clone(),
+            (None, Some(prefix)) => format!("{prefix}{}", process::id()),
+            // MQTT 3.1 does not let the broker choose one.
+            (None, None) if version == Version::V31 => random_client_id(),
+            (None, None) => String::new(),
+        };
+
+        Ok(Self {
+            endpoint: Endpoint::new(Scheme::Mqtt, host, port),
+            version,
+            client_id,
+            clean_start: !persistent,
+            session_expiry: (persistent && version == Version::V5).then_some(u32::MAX),
+            keep_alive: Duration::from_secs(connection.keepalive.into()),
+            username,
+            password,
+            will: will_plan(will)?,
+            url_topic: url
+                .and_then(Endpoint::path)
+                .map(|topic| (topic.to_owned(), order.is_later("url", "topic"))),
+        })
+    }
+}
+
+fn will_plan(options: &WillOptions) -> Result<Option<WillPlan>> {
+    let Some(topic) = &options.will_topic else {
+        if options.will_payload.is_some() {
+            bail!("--will-payload needs a topic: add --will-topic TOPIC");
+        }
+        if options.will_retain {
+            bail!("--will-retain needs a topic: add --will-topic TOPIC");
+        }
+        return Ok(None);
+    };
+    Ok(Some(WillPlan {
+        topic: topic_name("--will-topic", topic)?,
+        payload: options.will_payload.as_ref().map_or(Vec::new(), |p| p.as_bytes().to_vec()),
+        qos: options.will_qos,
+        retain: options.will_retain,
+    }))
+}
+
+impl PublishPlan {
+    /// Checks the options of midge_pub.
+    ///
+    /// # Errors
+    /// A missing topic or message, and a topic that cannot be published to.
+    pub fn new(options: &PublishOptions, client: &ClientPlan) -> Result<Self> {
+        let (option, topic) = match (&options.topic, &client.url_topic) {
+            (Some(topic), None | Some((_, false))) => ("-t", topic),
+            (_, Some((topic, _))) => ("-L", topic),
+            (None, None) => bail!("no topic to publish to: add -t TOPIC"),
+        };
+        let source = options.source.clone();
+        let lines = source.stdin_line;
+        let SourceOptions { message, file, stdin_file, null_message, .. } = &source;
+        if message.is_none() && file.is_none() && !(*stdin_file || lines || *null_message) {
+            bail!("no message to publish: add one of -m TEXT, -f FILE, -s, -l or -n");
+        }
+        Ok(Self {
+            topic: topic_name(option, topic)?,
+            qos: options.qos,
+            retain: options.retain,
+            // As in mosquitto_pub, --repeat means nothing for lines.
+            repeat: if lines { 1 } else { options.repeat },
+            repeat_delay: options.repeat_delay,
+            max_inflight: options.max_inflight.map_or(if lines { 100 } else { 20 }, |m| m.get()),
+            source,
+        })
+    }
+}
+
+impl SubscribePlan {
+    /// Checks the options of midge_sub.
+    ///
+    /// # Errors
+    /// No filter, or one that is not a topic filter.
+    pub fn new(options: &SubscribeOptions, client: &ClientPlan) -> Result<Self> {
+        let url_topic = client.url_topic.as_ref().map(|(topic, _)| ("-L", topic));
+        let given = options.topics.iter().map(|topic| ("-t", topic)).chain(url_topic);
+        let mut filters = Vec::new();
+        for (option, topic) in given {
+            let filter = TopicFilter::try_from(topic.as_str())
+                .with_context(|| format!("{option} {topic:?} is not a topic filter"))?;
+            filters.push((filter, FilterOptions { qos: options.qos, ..FilterOptions::default() }));
+        }
+        if filters.is_empty() {
+            bail!("nothing to subscribe to: add -t FILTER");
+        }
+        Ok(Self {
+            filters,
+            count: options.count,
+            timeout: options.timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        })
+    }
+}
+
+fn topic_name(option: &str, topic: &str) -> Result<TopicName> {
+    TopicName::try_from(topic)
+        .with_context(|| format!("{option} {topic:?} is not a topic to publish to"))
+}
+
+/// The order of the options on the command line.
+struct Order<'a>(&'a ArgMatches);
+
+impl Order<'_> {
+    /// Whether `first` stands behind the last `second`; an option left out stands before all.
+    fn is_later(&self, first: &str, second: &str) -> bool {
+        self.place(first) > self.place(second)
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        let matches = self.0;
+        // An option that this tool does not have is one that is not given.
+        let source = matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
+        if source == Some(ValueSource::CommandLine) {
+            matches.indices_of(id).and_then(Iterator::last)
+        } else {
+            None
+        }
+    }
+}
+
+/// A client identifier of 23 characters, the most that MQTT 3.1 allows.
+fn random_client_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let mut id = "midge-".to_owned();
+    let mut random = 0;
+    while id.len() < 23 {
+        if random == 0 {
+            random = RandomState::new().hash_one(id.len());
+        }
+        id.extend(char::from_digit((random % 36) as u32, 36));
+        random /= 36;
+    }
+    id
+}
