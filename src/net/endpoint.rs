@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
+use super::Secret;
 
 /// The transport that an [`Endpoint`] asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,7 +102,7 @@ pub struct Endpoint {
     path: Option<String>,
     socket_path: Option<PathBuf>,
     username: Option<String>,
-    password: Option<Zeroizing<Vec<u8>>>,
+    password: Option<Secret>,
 }
 
 impl Endpoint {
@@ -151,9 +151,10 @@ impl Endpoint {
             let username = String::from_utf8(username).map_err(|_| EndpointError::UsernameText)?;
             endpoint.username = (!username.is_empty()).then_some(username);
             endpoint.password = match password {
-                Some(password) => Some(Zeroizing::new(
-                    percent_decode(password).ok_or(EndpointError::PasswordEscape)?,
-                )),
+                Some(password) => {
+                    let bytes = percent_decode(password).ok_or(EndpointError::PasswordEscape)?;
+                    Some(Secret::from(bytes))
+                }
                 None => None,
             };
         }
@@ -231,7 +232,7 @@ impl Endpoint {
 
     /// Returns the password, which MQTT defines as bytes.
     pub fn password(&self) -> Option<&[u8]> {
-        self.password.as_deref().map(Vec::as_slice)
+        self.password.as_ref().map(Secret::expose)
     }
 }
 
@@ -254,7 +255,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("url", &format_args!("{self}"))
-            .field("password", &self.password.as_ref().map(|_| "redacted"))
+            .field("password", &self.password)
             .finish()
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Scheme;
+#[cfg(feature = "tls")]
+use super::{TlsConfigError, TlsProblem};
 
 /// A step on the way to a connected [`Stream`](super::Stream).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +79,21 @@ pub enum ConnectError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is no TLS configuration, and none could be made from the system's certificates.
+    #[cfg(feature = "tls")]
+    #[error("TLS is not configured and cannot be by default")]
+    TlsConfig(#[from] TlsConfigError),
+    /// The TLS handshake failed.
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {host}: {problem}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// What is wrong.
+        problem: TlsProblem,
+        /// What the TLS implementation or the operating system said.
+        source: io::Error,
+    },
     /// The connection was not made within [`connect_timeout`](super::ConnectOptions::connect_timeout).
     #[error("{target} gave no answer within {after:?}: the {stage} was still under way")]
     Timeout {
@@ -106,6 +123,8 @@ impl ConnectError {
             | ConnectError::Dial { .. }
             | ConnectError::DialUnix { .. }
             | ConnectError::Unsupported { .. } => Stage::Dial,
+            #[cfg(feature = "tls")]
+            ConnectError::TlsConfig(_) | ConnectError::Tls { .. } => Stage::Tls,
             ConnectError::Timeout { stage, .. } => *stage,
         }
     }
@@ -122,6 +141,10 @@ impl ConnectError {
                 source.kind(),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
             ),
+            #[cfg(feature = "tls")]
+            ConnectError::Tls { problem, .. } => problem.is_transient(),
+            #[cfg(feature = "tls")]
+            ConnectError::TlsConfig(_) => false,
             ConnectError::Unsupported { .. } => false,
         }
     }

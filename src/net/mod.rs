@@ -7,9 +7,14 @@
 mod endpoint;
 mod error;
 mod options;
+#[cfg(feature = "tls")]
+mod pem;
 mod resolve;
+mod secret;
 mod stream;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,9 +25,14 @@ use tokio::time::Instant;
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{ConnectError, Stage};
 pub use options::{BindAddress, ConnectOptions};
+#[cfg(feature = "tls")]
+pub use pem::{PemError, PemSource};
 pub use resolve::Resolver;
+pub use secret::Secret;
 pub use stream::{Stream, Transport};
 pub use tcp::{Dialing, dial};
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsConfigError, TlsOptions, TlsProblem, TlsVersion, Verification};
 
 /// What [`connect`] returns: the stream, and how it came to be.
 #[derive(Debug)]
@@ -72,23 +82,48 @@ pub async fn connect(
 ) -> Result<Connected, ConnectError> {
     let clock = StageClock::start(endpoint, options);
     let mut timings = Timings::default();
-    match endpoint.scheme() {
-        Scheme::Mqtt => {
-            let (peer, stream) = connect_tcp(endpoint, options, &clock, &mut timings).await?;
-            Ok(Connected { stream, peer: Some(peer), timings })
-        }
-        Scheme::Unix => {
-            let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(endpoint)).await?;
-            Ok(Connected { stream, peer: None, timings })
-        }
-        scheme @ (Scheme::Mqtts | Scheme::Wss) => {
-            Err(ConnectError::Unsupported { scheme, needs: "a build with the feature \"tls\"" })
-        }
-        scheme @ Scheme::Ws => Err(ConnectError::Unsupported {
-            scheme,
-            needs: "a build with the feature \"websocket\"",
-        }),
+    let scheme = endpoint.scheme();
+    check_support(scheme)?;
+    if scheme == Scheme::Unix {
+        let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(endpoint)).await?;
+        return Ok(Connected { stream, peer: None, timings });
     }
+    let (peer, stream) = connect_tcp(endpoint, options, &clock, &mut timings).await?;
+    #[cfg(feature = "tls")]
+    let stream = if scheme.is_tls() {
+        let secure = secure(endpoint, options, stream);
+        clock.run(Stage::Tls, &mut timings.tls, secure).await?
+    } else {
+        stream
+    };
+    Ok(Connected { stream, peer: Some(peer), timings })
+}
+
+fn check_support(scheme: Scheme) -> Result<(), ConnectError> {
+    let needs = if scheme.is_tls() && !cfg!(feature = "tls") {
+        "a build with the feature \"tls\""
+    } else if scheme.is_websocket() && !cfg!(feature = "websocket") {
+        "a build with the feature \"websocket\""
+    } else if scheme == Scheme::Unix && !cfg!(unix) {
+        "an operating system with Unix sockets"
+    } else {
+        return Ok(());
+    };
+    Err(ConnectError::Unsupported { scheme, needs })
+}
+
+#[cfg(feature = "tls")]
+async fn secure(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    stream: Stream,
+) -> Result<Stream, ConnectError> {
+    let config = match &options.tls {
+        Some(config) => config.clone(),
+        None => TlsConfig::system()?,
+    };
+    let tcp = stream.into_tcp().expect("only TCP connections are secured");
+    Ok(Stream::from_tls(config.handshake(endpoint.host(), tcp).await?))
 }
 
 /// Looks up the addresses of an endpoint, in the order in which [`connect`] tries them.
@@ -151,9 +186,8 @@ async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
 }
 
 #[cfg(not(unix))]
-async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
-    let scheme = endpoint.scheme();
-    Err(ConnectError::Unsupported { scheme, needs: "an operating system with Unix sockets" })
+async fn connect_unix(_endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+    unreachable!("refused by check_support")
 }
 
 /// Holds every stage to the one deadline and measures it.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Resolver;
+#[cfg(feature = "tls")]
+use super::TlsConfig;
 
 /// How [`connect`](super::connect) and [`dial`](super::dial) make connections.
 ///
@@ -34,6 +36,9 @@ pub struct ConnectOptions {
     /// up (`TCP_USER_TIMEOUT`, RFC 5482). Without effect except on Linux, Android and Fuchsia.
     /// Default: the system's choice, which is about 15 minutes on Linux.
     pub user_timeout: Option<Duration>,
+    /// How `mqtts` and `wss` endpoints are secured. Default: [`TlsConfig::system`].
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsConfig>,
     /// How host names become addresses. Default: the operating system's resolver.
     pub resolver: Resolver,
 }
@@ -46,6 +51,8 @@ impl Default for ConnectOptions {
             nodelay: true,
             keepalive: None,
             user_timeout: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             resolver: Resolver::default(),
         }
     }

@@ -10,6 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::client::TlsStream;
+
+#[cfg(feature = "tls")]
+use super::tls::explain;
 
 /// What carries the bytes of a [`Stream`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +22,9 @@ use tokio::net::UnixStream;
 pub enum Transport {
     /// Plain TCP.
     Tcp,
+    /// TLS over TCP.
+    #[cfg(feature = "tls")]
+    Tls,
     /// A Unix domain socket.
     Unix,
     /// Whatever was given to [`Stream::from_io`].
@@ -37,6 +45,8 @@ pub struct Stream {
 
 enum Io {
     Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<TcpStream>>),
     #[cfg(unix)]
     Unix(UnixStream),
     Custom(Box<dyn Custom>),
@@ -58,6 +68,11 @@ impl Stream {
         Stream { io: Io::Unix(unix) }
     }
 
+    #[cfg(feature = "tls")]
+    pub(super) fn from_tls(tls: TlsStream<TcpStream>) -> Stream {
+        Stream { io: Io::Tls(Box::new(tls)) }
+    }
+
     /// Wraps any byte stream, such as a transport of the application's own or a duplex pipe in a test.
     pub fn from_io<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Stream {
         Stream { io: Io::Custom(Box::new(io)) }
@@ -67,6 +82,8 @@ impl Stream {
     pub fn transport(&self) -> Transport {
         match &self.io {
             Io::Tcp(_) => Transport::Tcp,
+            #[cfg(feature = "tls")]
+            Io::Tls(_) => Transport::Tls,
             #[cfg(unix)]
             Io::Unix(_) => Transport::Unix,
             Io::Custom(_) => Transport::Custom,
@@ -99,6 +116,8 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.io {
             Io::Tcp(tcp) => Some(tcp),
+            #[cfg(feature = "tls")]
+            Io::Tls(tls) => Some(tls.get_ref().0),
             #[cfg(unix)]
             Io::Unix(_) => None,
             Io::Custom(_) => None,
@@ -111,6 +130,8 @@ macro_rules! delegate {
     ($io:expr, $stream:ident => $call:expr) => {
         match $io {
             Io::Tcp($stream) => $call,
+            #[cfg(feature = "tls")]
+            Io::Tls($stream) => $call,
             #[cfg(unix)]
             Io::Unix($stream) => $call,
             Io::Custom($stream) => $call,
@@ -124,7 +145,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        delegate!(&mut self.get_mut().io, stream => Pin::new(stream).poll_read(cx, buf))
+        let io = &mut self.get_mut().io;
+        #[cfg(feature = "tls")]
+        if let Io::Tls(tls) = io {
+            return Pin::new(tls).poll_read(cx, buf).map_err(explain);
+        }
+        delegate!(io, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 

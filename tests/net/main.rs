@@ -1,6 +1,22 @@
 //! The net floor against real sockets: scripted servers on free loopback ports, and real brokers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "a test binary has no users")]
+
+#[cfg(feature = "tls")]
+mod pem;
+#[cfg(feature = "tls")]
+mod pki;
+#[path = "../support/mod.rs"]
+mod support;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 
@@ -30,4 +46,9 @@ where
 fn refusing_addr() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// Fails the test rather than to hang.
+async fn with_timeout<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(10), future).await.unwrap()
 }

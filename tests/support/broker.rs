@@ -212,10 +212,8 @@ impl Log {
     /// Waits until the log satisfies `ready`; false when it ended before.
     fn wait_for(&self, ready: impl Fn(&str) -> bool) -> bool {
         let state = self.state.lock().unwrap();
-        let state = self
-            .changed
-            .wait_while(state, |state| !state.ended && !ready(&state.text))
-            .unwrap();
+        let state =
+            self.changed.wait_while(state, |state| !state.ended && !ready(&state.text)).unwrap();
         ready(&state.text)
     }
 }
