@@ -5,6 +5,17 @@
 //! [`client`] is the handle an application holds, `load` opens very many connections, `passwd`
 //! edits password files and `cli` holds the command-line tools.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod client;
 pub mod codec;
