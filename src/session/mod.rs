@@ -1,1 +1,643 @@
 //! The MQTT protocol engine, without I/O.
+//!
+//! A [`Session`] is one logical client (§4.1): it survives the loss of its network connection and
+//! knows what is to be sent again on the next one. It holds no socket, no clock and no source of
+//! randomness; the same calls with the same arguments always give the same results.
+//!
+//! # The contract
+//!
+//! * The world tells the session: [`handle_connected`](Session::handle_connected),
+//!   [`handle_bytes`](Session::handle_bytes), [`handle_written`](Session::handle_written),
+//!   [`handle_timeout`](Session::handle_timeout),
+//!   [`handle_disconnected`](Session::handle_disconnected).
+//! * The application commands: [`publish`](Session::publish), [`subscribe`](Session::subscribe),
+//!   [`unsubscribe`](Session::unsubscribe), [`ack`](Session::ack),
+//!   [`disconnect`](Session::disconnect). Commands are valid in any state and wait for a link.
+//! * The session tells the world: after any `handle_*` or command, ask
+//!   [`poll_transmit`](Session::poll_transmit), [`poll_event`](Session::poll_event) and
+//!   [`poll_timeout`](Session::poll_timeout), in this order.
+//! * Time comes as an argument and never goes back. A `handle_timeout` that is early does nothing.
+//! * After [`Event::Closing`], write what `poll_transmit` still yields, close the link and call
+//!   `handle_disconnected`, which is due exactly once for every `handle_connected`.
+//!
+//! Not here: bytes and packets ([`codec`](crate::codec)), sockets ([`net`](crate::net)), waiting
+//! ([`driver`](crate::driver)).
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
+mod alias;
+mod backoff;
+mod config;
+mod error;
+mod event;
+mod ids;
+mod incoming;
+mod keepalive;
+mod limits;
+mod message;
+mod outgoing;
+mod receive;
+mod requests;
+mod send;
+mod state;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::codec::{self, Cut, PacketType, Properties, PropertyOwner, ReasonCode, Version};
+
+pub use self::backoff::Backoff;
+pub use self::config::{Config, ConfigError, Secret, SessionLoss, Will};
+pub use self::error::{
+    End, Initiator, ProtocolError, PublishFailure, Refused, RefusedReason, RequestFailure,
+};
+pub use self::event::{Connected, Event, Receipt, SubscribeReceipt, Ticket};
+pub use self::limits::Limits;
+pub use self::message::{
+    AckHandle, Inbox, Message, Received, SubscribeRequest, UnsubscribeRequest, Verdict,
+};
+pub use self::transmit::Transmit;
+
+use self::ids::PacketIds;
+use self::incoming::Incoming;
+use self::outgoing::Outgoing;
+use self::requests::Requests;
+use self::send::append_ping;
+use self::state::{LastWord, State};
+
+/// Runs the client's side of MQTT 3.1, 3.1.1 and 5.0 for one logical client.
+///
+/// See the [module documentation](self) for the order of calls.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    client_id: Box<str>,
+    /// Spreads the first ping of clients that connect together.
+    spread: u8,
+    /// The broker has accepted a connection of this session before.
+    connected_before: bool,
+    /// The broker has accepted the connection on the current link.
+    accepted: bool,
+    /// When the session state on this side ends (§3.1.2.11.2).
+    expiry: Expiry,
+    limits: Limits,
+    state: State,
+    /// Since when the first bytes of an incomplete packet wait for the rest.
+    partial_since: Option<Instant>,
+    reading: bool,
+    /// Bytes of output made on this link, and how many of them the kernel has taken.
+    produced: u64,
+    written: u64,
+    events: VecDeque<Event>,
+    /// Everything that an idle connection does not need.
+    traffic: Option<Box<Traffic>>,
+}
+
+/// What exists once a session has sent or received more than CONNECT and pings.
+#[derive(Debug)]
+struct Traffic {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    requests: Requests,
+    ids: PacketIds<IdUse>,
+    /// Acknowledgements, ready to be written.
+    control: Vec<u8>,
+}
+
+/// What a packet identifier in use stands for, by sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IdUse {
+    Publish(u64),
+    Request(u64),
+}
+
+/// When session state ends after the link is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiry {
+    Never,
+    At(Instant),
+    AtOnce,
+}
+
+/// Says what a deadline of [`Session::poll_timeout`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The CONNACK is due.
+    ConnAck,
+    /// A PINGREQ is due.
+    Ping,
+    /// The PINGRESP is due.
+    PingResp,
+    /// A packet that has begun to arrive is due to be whole.
+    Packet,
+    /// The answer to a SUBSCRIBE or UNSUBSCRIBE is due.
+    Request,
+}
+
+/// No CONNACK is larger: what comes before it is refused beyond this size, so that a stranger
+/// cannot make a client hold much.
+const LARGEST_CONNACK: u32 = 64 << 10;
+
+impl Session {
+    /// Makes a session without a link, for a configuration that passes [`Config::check`].
+    ///
+    /// The seed spreads the first ping over half of the keep alive interval; 0 does not spread it.
+    pub fn new(config: Arc<Config>, client_id: impl Into<Box<str>>, seed: u64) -> Session {
+        Session {
+            limits: Limits::new(&config),
+            config,
+            client_id: client_id.into(),
+            spread: (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8,
+            connected_before: false,
+            accepted: false,
+            expiry: Expiry::Never,
+            state: State::Offline,
+            partial_since: None,
+            reading: true,
+            produced: 0,
+            written: 0,
+            events: VecDeque::new(),
+            traffic: None,
+        }
+    }
+
+    /// Takes note of a new link: CONNECT becomes pending output \[MQTT-3.1.0-1\].
+    pub fn handle_connected(&mut self, now: Instant) {
+        let ended = match self.expiry {
+            Expiry::Never => false,
+            Expiry::At(end) => end <= now,
+            Expiry::AtOnce => true,
+        };
+        if ended {
+            self.forget_messages();
+        }
+        let resumable = self.config.version == Version::V5
+            && self.connected_before
+            && self.limits.session_expiry > 0
+            && !ended;
+        self.limits = Limits::new(&self.config);
+        self.accepted = false;
+        self.produced = 0;
+        self.written = 0;
+        self.partial_since = None;
+        self.reading = true;
+        self.state = State::Connecting {
+            since: now,
+            connect_sent: false,
+            clean_start: self.config.clean_start && !resumable,
+        };
+    }
+
+    /// Takes bytes from the broker and says how many it is done with.
+    ///
+    /// The caller keeps the others and passes them again with what follows them. The call returns
+    /// with whole packets left where a message would overtake an event: poll the events and call
+    /// again. When nothing was consumed and there is no event, more bytes are needed.
+    pub fn handle_bytes<I: Inbox>(&mut self, now: Instant, input: &[u8], inbox: &mut I) -> usize {
+        if let State::Online { keep_alive, .. } = &mut self.state
+            && !input.is_empty()
+        {
+            keep_alive.handle_received(now);
+        }
+        let mut consumed = 0;
+        loop {
+            let largest = match self.state {
+                State::Connecting { .. } => self.config.maximum_packet_size.min(LARGEST_CONNACK),
+                State::Online { .. } => self.config.maximum_packet_size,
+                State::Offline | State::Closing { .. } => {
+                    self.partial_since = None;
+                    return input.len();
+                }
+            };
+            let rest = input.get(consumed..).unwrap_or_default();
+            let outcome = match codec::cut(rest, largest) {
+                Ok(Cut::Need(_)) if rest.is_empty() => {
+                    self.partial_since = None;
+                    return consumed;
+                }
+                Ok(Cut::Need(_)) => {
+                    if consumed > 0 {
+                        self.partial_since = None;
+                    }
+                    self.partial_since.get_or_insert(now);
+                    return consumed;
+                }
+                Ok(Cut::Frame { frame, len }) => {
+                    if frame.first >> 4 == PacketType::Publish as u8 && !self.events.is_empty() {
+                        self.partial_since = None;
+                        return consumed;
+                    }
+                    consumed += len;
+                    self.handle_frame(now, frame, inbox)
+                }
+                Err(error) => Err(ProtocolError::from(error)),
+            };
+            if let Err(error) = outcome {
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Takes note that the kernel has taken `bytes` more of the output.
+    pub fn handle_written(&mut self, now: Instant, bytes: usize) {
+        self.written += bytes as u64;
+        if let State::Online { keep_alive, .. } = &mut self.state {
+            keep_alive.handle_sent(now);
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.handle_written(self.written, &mut self.events);
+        }
+    }
+
+    /// Takes note that the link is gone, whoever has closed it.
+    pub fn handle_disconnected(&mut self, now: Instant) {
+        if matches!(self.state, State::Offline) {
+            return;
+        }
+        self.state = State::Offline;
+        self.partial_since = None;
+        if self.config.version == Version::V5 && std::mem::take(&mut self.accepted) {
+            self.expiry = match self.limits.session_expiry {
+                0 => Expiry::AtOnce,
+                u32::MAX => Expiry::Never,
+                seconds => now
+                    .checked_add(Duration::from_secs(seconds.into()))
+                    .map_or(Expiry::Never, Expiry::At),
+            };
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.handle_disconnected(&mut self.events);
+            traffic.incoming.handle_disconnected();
+            traffic.requests.handle_disconnected();
+            traffic.control.clear();
+        }
+    }
+
+    /// Acts on every deadline that has passed. An early call does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Connecting { since, .. } => {
+                if *since + self.config.connack_timeout <= now {
+                    self.close(End::ConnAckTimeout, None);
+                }
+                return;
+            }
+            State::Online { keep_alive, ping_wanted } => {
+                if keep_alive.pong_due().is_some_and(|due| due <= now) {
+                    self.close(End::PingTimeout, None);
+                    return;
+                }
+                if keep_alive.ping_due().is_some_and(|due| due <= now) {
+                    keep_alive.handle_ping_sent(now);
+                    *ping_wanted = true;
+                    if self.traffic.as_ref().is_some_and(|traffic| traffic.is_idle()) {
+                        self.traffic = None;
+                    }
+                }
+            }
+            State::Offline | State::Closing { .. } => return,
+        }
+        if self.packet_due().is_some_and(|due| due <= now) {
+            self.close(End::PacketTimeout, None);
+            return;
+        }
+        if let Some(traffic) = &mut self.traffic {
+            let timeout = self.config.request_timeout;
+            traffic.requests.handle_timeout(now, timeout, &mut self.events);
+        }
+    }
+
+    /// Takes note that the socket is not read for a while, or is read again. What is not read
+    /// cannot be late: the deadlines of the peer stand still meanwhile, pings still go out.
+    pub fn set_reading(&mut self, now: Instant, reading: bool) {
+        self.reading = reading;
+        if let State::Online { keep_alive, .. } = &mut self.state {
+            keep_alive.set_reading(now, reading);
+        }
+        if let Some(since) = &mut self.partial_since {
+            *since = now;
+        }
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when the queue is full, after a disconnect was requested, or when
+    /// its properties cannot be sent.
+    pub fn publish(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        message: Message,
+    ) -> Result<(), Refused<Message>> {
+        if let Err(reason) = self.check_publish(&message) {
+            return Err(Refused { command: message, reason });
+        }
+        self.traffic().outgoing.enqueue(ticket, message);
+        Ok(())
+    }
+
+    /// Takes a queued message back; `None` when it was written already or is unknown.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
+        self.traffic.as_mut()?.outgoing.cancel(ticket)
+    }
+
+    /// Asks for subscriptions. They are live from the SUBACK on and are made again when the broker
+    /// has lost the session.
+    ///
+    /// # Errors
+    ///
+    /// Gives the request back when it has no filter, after a disconnect was requested, or when its
+    /// properties or options cannot be sent.
+    pub fn subscribe(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        request: SubscribeRequest,
+    ) -> Result<(), Refused<SubscribeRequest>> {
+        let no_local_shared = request
+            .filters
+            .iter()
+            .find(|(filter, options)| options.no_local && filter.shared().is_some());
+        let checked = match no_local_shared {
+            Some((filter, _)) => Err(RefusedReason::NoLocalShared(filter.clone())),
+            None if request.filters.is_empty() => Err(RefusedReason::NoFilter),
+            None => self.check_command(&request.properties, PacketType::Subscribe),
+        };
+        if let Err(reason) = checked {
+            return Err(Refused { command: request, reason });
+        }
+        self.traffic().requests.subscribe(ticket, request);
+        Ok(())
+    }
+
+    /// Asks for the end of subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Session::subscribe).
+    pub fn unsubscribe(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        request: UnsubscribeRequest,
+    ) -> Result<(), Refused<UnsubscribeRequest>> {
+        let checked = if request.filters.is_empty() {
+            Err(RefusedReason::NoFilter) // [MQTT-3.10.3-2]
+        } else {
+            self.check_command(&request.properties, PacketType::Unsubscribe)
+        };
+        if let Err(reason) = checked {
+            return Err(Refused { command: request, reason });
+        }
+        self.traffic().requests.unsubscribe(ticket, request);
+        Ok(())
+    }
+
+    /// Acknowledges a message that was answered with [`Verdict::Hold`]. The acknowledgement leaves
+    /// once those of all older messages have left \[MQTT-4.6.0-2\]. A stale handle does nothing.
+    pub fn ack(&mut self, _now: Instant, handle: AckHandle, reason: ReasonCode) {
+        let version = self.config.version;
+        if let Some(traffic) = &mut self.traffic {
+            traffic.incoming.ack(handle, reason, version, &mut traffic.control);
+        }
+    }
+
+    /// Ends the connection: DISCONNECT becomes the last output and [`Event::Closing`] follows.
+    /// What is queued or in flight stays with the session. Without a link only the event comes.
+    ///
+    /// # Errors
+    ///
+    /// When the properties cannot be sent, or a disconnect is under way.
+    pub fn disconnect(
+        &mut self,
+        _now: Instant,
+        reason: ReasonCode,
+        properties: Properties,
+    ) -> Result<(), Refused<()>> {
+        let expiry = properties.as_ref().session_expiry_interval();
+        let revived = self.limits.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
+        let checked = if revived {
+            Err(RefusedReason::SessionExpiry)
+        } else {
+            self.check_command(&properties, PacketType::Disconnect)
+        };
+        checked.map_err(|reason| Refused { command: (), reason })?;
+        if let Some(expiry) = expiry {
+            self.limits.session_expiry = expiry;
+        }
+        let heard_of = match &self.state {
+            State::Offline => false,
+            State::Connecting { connect_sent, .. } => *connect_sent,
+            State::Online { .. } | State::Closing { .. } => true,
+        };
+        self.close(End::Requested, heard_of.then_some(LastWord { reason, properties }));
+        Ok(())
+    }
+
+    /// Ends everything that is not finished as lost. For the owner that will not connect again.
+    pub fn abandon(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.fail_all(&mut self.events);
+            traffic.requests.fail_all(&mut self.events);
+        }
+    }
+
+    /// Appends pending output, up to the budget of `out`, and says whether there was any.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
+        let before = out.len();
+        match &mut self.state {
+            State::Offline => return false,
+            State::Connecting { connect_sent, clean_start, .. } => {
+                if !std::mem::replace(connect_sent, true) {
+                    let clean_start = *clean_start;
+                    if let Err(error) = self.append_connect(clean_start, out) {
+                        self.close(End::Unsendable(error), None);
+                    }
+                }
+                self.produced += (out.len() - before) as u64;
+            }
+            State::Online { ping_wanted, .. } => {
+                if std::mem::take(ping_wanted) {
+                    self.produced += append_ping(out);
+                }
+                self.transmit_traffic(now, out);
+            }
+            State::Closing { last_word } => {
+                if let Some(last_word) = last_word.take() {
+                    self.append_last_word(&last_word, out);
+                }
+                self.produced += (out.len() - before) as u64;
+            }
+        }
+        out.len() > before
+    }
+
+    /// The next thing that has happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.traffic.is_none() && self.events.capacity() > 0 {
+            self.events = VecDeque::new(); // An idle connection holds no buffers.
+        }
+        event
+    }
+
+    /// When [`handle_timeout`](Session::handle_timeout) is to be called next, and what for.
+    pub fn poll_timeout(&self) -> Option<(Instant, Why)> {
+        match &self.state {
+            State::Offline | State::Closing { .. } => None,
+            State::Connecting { since, .. } => {
+                Some((since.checked_add(self.config.connack_timeout)?, Why::ConnAck))
+            }
+            State::Online { keep_alive, .. } => {
+                let requests = self.traffic.as_ref().map(|traffic| &traffic.requests);
+                [
+                    (keep_alive.pong_due(), Why::PingResp),
+                    (keep_alive.ping_due(), Why::Ping),
+                    (self.packet_due(), Why::Packet),
+                    (requests.and_then(|r| r.due(self.config.request_timeout)), Why::Request),
+                ]
+                .into_iter()
+                .filter_map(|(due, why)| Some((due?, why)))
+                .min_by_key(|&(due, _)| due)
+            }
+        }
+    }
+
+    /// What is in force on the current connection, or was on the last one.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether the broker has accepted the current connection.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Online { .. })
+    }
+
+    /// The client identifier, also where the broker has assigned it.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// How many publishes and requests are not finished.
+    pub fn unfinished_count(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| {
+            traffic.outgoing.message_count() + traffic.requests.request_count()
+        })
+    }
+
+    fn traffic(&mut self) -> &mut Traffic {
+        traffic(&mut self.traffic, &self.state, &self.limits)
+    }
+
+    fn check_publish(&self, message: &Message) -> Result<(), RefusedReason> {
+        self.check_command(&message.properties, PacketType::Publish)?;
+        if message.properties.as_ref().topic_alias().is_some() {
+            return Err(RefusedReason::TopicAlias);
+        }
+        let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
+        if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
+            return Err(RefusedReason::QueueFull);
+        }
+        Ok(())
+    }
+
+    fn check_command(
+        &self,
+        properties: &Properties,
+        packet_type: PacketType,
+    ) -> Result<(), RefusedReason> {
+        if matches!(self.state, State::Closing { .. }) {
+            return Err(RefusedReason::Disconnecting);
+        }
+        if !properties.as_ref().is_empty() {
+            if self.config.version != Version::V5 {
+                return Err(RefusedReason::OnlyV5);
+            }
+            properties.check(PropertyOwner::Packet(packet_type))?;
+        }
+        Ok(())
+    }
+
+    /// Drops what only means something together with the broker's part of the session
+    /// \[MQTT-3.2.2-5\]. The wish to be subscribed is not part of it.
+    fn forget_session(&mut self) {
+        self.forget_messages();
+        if let Some(traffic) = &mut self.traffic {
+            if self.config.resubscribe {
+                traffic.requests.resubscribe();
+            } else {
+                traffic.requests.forget_live();
+            }
+        }
+    }
+
+    fn forget_messages(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            let on_loss = self.config.on_session_loss;
+            traffic.outgoing.forget_session(on_loss, &mut traffic.ids, &mut self.events);
+            traffic.incoming.forget_session();
+        }
+    }
+
+    /// Ends the connection because the broker broke the protocol. In 5.0 it is told why, once it
+    /// has accepted the connection; in 3.x a DISCONNECT would only suppress the will.
+    fn fail(&mut self, error: ProtocolError) {
+        let tell = self.config.version == Version::V5 && self.is_connected();
+        let last_word =
+            tell.then(|| LastWord { reason: error.reason, properties: Properties::default() });
+        self.close(End::Protocol(error), last_word);
+    }
+
+    fn close(&mut self, end: End, last_word: Option<LastWord>) {
+        if !matches!(self.state, State::Offline) {
+            self.state = State::Closing { last_word: last_word.map(Box::new) };
+        }
+        self.events.push_back(Event::Closing(Box::new(end)));
+    }
+
+    fn packet_due(&self) -> Option<Instant> {
+        self.partial_since
+            .filter(|_| self.reading)
+            .and_then(|since| since.checked_add(self.config.packet_timeout))
+    }
+}
+
+/// The traffic of a session, which comes into being with its first use.
+fn traffic<'a>(
+    traffic: &'a mut Option<Box<Traffic>>,
+    state: &State,
+    limits: &Limits,
+) -> &'a mut Traffic {
+    traffic.get_or_insert_with(|| {
+        let mut traffic = Box::new(Traffic {
+            outgoing: Outgoing::new(),
+            incoming: Incoming::default(),
+            requests: Requests::default(),
+            ids: PacketIds::new(),
+            control: Vec::new(),
+        });
+        if matches!(state, State::Online { .. }) {
+            traffic.outgoing.handle_connected(limits);
+        }
+        traffic
+    })
+}
+
+impl Traffic {
+    fn is_idle(&self) -> bool {
+        self.outgoing.is_idle()
+            && self.incoming.is_idle()
+            && self.requests.is_idle()
+            && self.ids.used_count() == 0
+            && self.control.is_empty()
+    }
+}

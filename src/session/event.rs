@@ -1,0 +1,103 @@
+//! What a session tells its owner, and the names by which the two speak of an operation.
+
+use std::time::Duration;
+
+use crate::codec::{Properties, ReasonCode, TopicFilter};
+
+use super::{End, PublishFailure, RequestFailure};
+
+/// Names one publish, subscribe or unsubscribe. The caller chooses it: unique within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// Makes the ticket with this number.
+    pub const fn new(number: u64) -> Ticket {
+        Ticket(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Tells what happened in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The broker accepted the connection.
+    Connected(Box<Connected>),
+    /// A publish has ended. QoS 0: the kernel took its bytes; QoS 1: PUBACK; QoS 2: PUBCOMP.
+    Published {
+        /// Which.
+        ticket: Ticket,
+        /// How.
+        result: Result<Receipt, PublishFailure>,
+    },
+    /// A subscribe was answered or failed.
+    Subscribed {
+        /// Which.
+        ticket: Ticket,
+        /// The broker's answer per filter; refusals of single filters are in it.
+        result: Result<SubscribeReceipt, RequestFailure>,
+    },
+    /// An unsubscribe was answered or failed.
+    Unsubscribed {
+        /// Which.
+        ticket: Ticket,
+        /// The broker's answer per filter; empty in 3.x.
+        result: Result<SubscribeReceipt, RequestFailure>,
+    },
+    /// The live subscriptions were made again after the broker had lost the session.
+    Resubscribed {
+        /// The broker's answer for each filter.
+        reasons: Vec<(TopicFilter, ReasonCode)>,
+    },
+    /// A ping was answered.
+    Pong {
+        /// Time from PINGREQ to PINGRESP.
+        rtt: Duration,
+    },
+    /// The link is to be closed once all pending output is written; then call
+    /// [`Session::handle_disconnected`](super::Session::handle_disconnected).
+    Closing(Box<End>),
+}
+
+/// Describes an accepted connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The broker kept the session of an earlier connection.
+    pub session_present: bool,
+    /// An earlier connection's state on this side goes on.
+    pub resumed: bool,
+    /// This side had state and the broker has lost its part.
+    pub session_lost: bool,
+    /// The CONNACK's reason code, always a success.
+    pub reason: ReasonCode,
+    /// The CONNACK's properties, 5.0 only.
+    pub properties: Properties,
+}
+
+/// Confirms a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// `SUCCESS`, or `NO_MATCHING_SUBSCRIBERS` where the broker said so.
+    pub reason: ReasonCode,
+    /// How often the PUBLISH was sent.
+    pub attempts: u32,
+    /// Reason string and user properties of the acknowledgement, 5.0 only.
+    pub properties: Properties,
+}
+
+/// Holds the answer to a SUBSCRIBE or UNSUBSCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscribeReceipt {
+    /// One reason per filter, in the order of the request. Empty for UNSUBACK in 3.x.
+    pub reasons: Vec<ReasonCode>,
+    /// Reason string and user properties, 5.0 only.
+    pub properties: Properties,
+}

@@ -1,0 +1,261 @@
+//! Messages from the broker: deduplication of QoS 2, acknowledgements in order of arrival, and the
+//! bound that Receive Maximum sets (§4.3, §4.6, §4.9).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::codec::{Ack, PacketId, PacketType, PropertiesRef, Publish, QoS, ReasonCode, Version};
+
+use super::alias::AliasReceiver;
+use super::{AckHandle, Config, Inbox, ProtocolError, Received, Verdict};
+
+/// Holds the receiving half of a session.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    aliases: AliasReceiver,
+    /// QoS 2 messages handed over whose PUBREL has not come. Part of the session state.
+    exactly_once: BTreeMap<PacketId, ExactlyOnce>,
+    /// Messages of this link that are not acknowledged yet, oldest first.
+    unacknowledged: VecDeque<Unacknowledged>,
+    /// Serial number of the first of them.
+    first_serial: u32,
+    /// Number of the link; handles of an earlier one are stale.
+    link: u32,
+    /// QoS 1 and 2 messages of this link that count against Receive Maximum.
+    quota_used: u32,
+}
+
+#[derive(Debug)]
+struct Unacknowledged {
+    packet_id: PacketId,
+    qos: QoS,
+    /// `None` until the application has decided.
+    reason: Option<ReasonCode>,
+}
+
+/// A QoS 2 message between PUBLISH and PUBREL.
+#[derive(Debug)]
+struct ExactlyOnce {
+    phase: Phase,
+    /// The link on which it was last seen, and counted.
+    link: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Handed over; the application holds the acknowledgement, which it knows by this handle.
+    Held(AckHandle),
+    /// The application has decided while the link was down: answer the redelivery with this.
+    Decided(ReasonCode),
+    /// PUBREC was sent.
+    Received,
+}
+
+impl Incoming {
+    /// Takes a PUBLISH: hands it over unless it is a QoS 2 message seen before, and answers.
+    pub(super) fn handle_publish<I: Inbox>(
+        &mut self,
+        publish: Publish<'_>,
+        config: &Config,
+        inbox: &mut I,
+        control: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        if !publish.properties.is_empty() {
+            self.aliases.learn(&publish, config.topic_alias_maximum)?;
+        }
+        let Some(packet_id) = publish.packet_id else {
+            let publish = Publish { topic: self.aliases.topic(&publish)?, ..publish };
+            inbox.message(Received { publish, ack: None });
+            return Ok(());
+        };
+        let handle = AckHandle {
+            link: self.link,
+            serial: self.first_serial.wrapping_add(self.unacknowledged.len() as u32),
+        };
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(known) = self.exactly_once.get_mut(&packet_id)
+        {
+            // [MQTT-4.3.3-10]: acknowledged again, not delivered again.
+            let seen_on_this_link = std::mem::replace(&mut known.link, self.link) == self.link;
+            let reason = match known.phase {
+                Phase::Received => Some(ReasonCode::SUCCESS),
+                Phase::Decided(reason) => Some(reason),
+                // Waits on this link already, or from here on.
+                Phase::Held(_) if seen_on_this_link => return Ok(()),
+                Phase::Held(_) => None,
+            };
+            if !seen_on_this_link {
+                self.take_quota(config)?;
+            }
+            self.unacknowledged.push_back(Unacknowledged { packet_id, qos: publish.qos, reason });
+            self.flush(config.version, control);
+            return Ok(());
+        }
+        self.take_quota(config)?;
+        let qos = publish.qos;
+        let publish = Publish { topic: self.aliases.topic(&publish)?, ..publish };
+        let verdict = inbox.message(Received { publish, ack: Some(handle) });
+        let reason = match verdict {
+            Verdict::Ack => Some(ReasonCode::SUCCESS),
+            Verdict::Reject(reason) => Some(reason),
+            Verdict::Hold => None,
+        };
+        if qos == QoS::ExactlyOnce {
+            let phase = Phase::Held(handle);
+            self.exactly_once.insert(packet_id, ExactlyOnce { phase, link: self.link });
+        }
+        match reason {
+            Some(reason) if self.unacknowledged.is_empty() => {
+                self.first_serial = self.first_serial.wrapping_add(1);
+                self.answer(packet_id, qos, reason, config.version, control);
+            }
+            _ => self.unacknowledged.push_back(Unacknowledged { packet_id, qos, reason }),
+        }
+        Ok(())
+    }
+
+    /// Takes a PUBREL and answers it, whether its identifier is known or not \[MQTT-4.3.3-11\].
+    pub(super) fn handle_pubrel(
+        &mut self,
+        packet_id: PacketId,
+        version: Version,
+        control: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let reason = match self.exactly_once.get(&packet_id) {
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            Some(ExactlyOnce { phase: Phase::Received, .. }) => ReasonCode::SUCCESS,
+            Some(_) => {
+                return Err(ProtocolError::new(
+                    PacketType::PubRel,
+                    ReasonCode::PROTOCOL_ERROR,
+                    "MQTT-4.3.3-4",
+                    "PUBREL for a message that PUBREC has not acknowledged",
+                ));
+            }
+        };
+        if let Some(done) = self.exactly_once.remove(&packet_id)
+            && done.link == self.link
+        {
+            self.quota_used = self.quota_used.saturating_sub(1);
+        }
+        encode_ack(PacketType::PubComp, packet_id, reason, version, control);
+        Ok(())
+    }
+
+    /// Acknowledges a message that was held back.
+    pub(super) fn ack(
+        &mut self,
+        handle: AckHandle,
+        reason: ReasonCode,
+        version: Version,
+        control: &mut Vec<u8>,
+    ) {
+        if handle.link == self.link {
+            let index = handle.serial.wrapping_sub(self.first_serial) as usize;
+            if let Some(waiting) = self.unacknowledged.get_mut(index) {
+                waiting.reason.get_or_insert(reason);
+                self.flush(version, control);
+            }
+            return;
+        }
+        // QoS 1: the broker delivers it again. QoS 2: it must not reach the application twice.
+        let Some((packet_id, message)) =
+            self.exactly_once.iter_mut().find(|(_, message)| message.phase == Phase::Held(handle))
+        else {
+            return;
+        };
+        if message.link != self.link {
+            message.phase = Phase::Decided(reason);
+            return;
+        }
+        let waiting = self
+            .unacknowledged
+            .iter_mut()
+            .find(|waiting| waiting.packet_id == *packet_id && waiting.qos == QoS::ExactlyOnce);
+        if let Some(waiting) = waiting {
+            waiting.reason.get_or_insert(reason);
+            self.flush(version, control);
+        }
+    }
+
+    /// The link is gone: what it had not acknowledged will be delivered again.
+    pub(super) fn handle_disconnected(&mut self) {
+        self.aliases = AliasReceiver::default();
+        self.unacknowledged.clear();
+        self.first_serial = 0;
+        self.link = self.link.wrapping_add(1);
+        self.quota_used = 0;
+    }
+
+    /// The session is gone, on either side.
+    pub(super) fn forget_session(&mut self) {
+        self.exactly_once.clear();
+    }
+
+    /// Whether nothing would be lost with this half.
+    pub(super) fn is_idle(&self) -> bool {
+        self.exactly_once.is_empty() && self.unacknowledged.is_empty() && self.aliases.is_empty()
+    }
+
+    fn take_quota(&mut self, config: &Config) -> Result<(), ProtocolError> {
+        if self.quota_used >= u32::from(config.receive_maximum) {
+            return Err(ProtocolError::new(
+                PacketType::Publish,
+                ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+                "MQTT-3.3.4-9",
+                "more unacknowledged messages than the announced Receive Maximum",
+            ));
+        }
+        self.quota_used += 1;
+        Ok(())
+    }
+
+    /// Sends the acknowledgements that no older message holds back \[MQTT-4.6.0-2\].
+    fn flush(&mut self, version: Version, control: &mut Vec<u8>) {
+        while let Some(&Unacknowledged { packet_id, qos, reason: Some(reason) }) =
+            self.unacknowledged.front()
+        {
+            self.unacknowledged.pop_front();
+            self.first_serial = self.first_serial.wrapping_add(1);
+            self.answer(packet_id, qos, reason, version, control);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        packet_id: PacketId,
+        qos: QoS,
+        reason: ReasonCode,
+        version: Version,
+        control: &mut Vec<u8>,
+    ) {
+        // 3.x has no negative acknowledgement: the message counts as taken.
+        let refused = reason.is_error() && version == Version::V5;
+        if qos == QoS::ExactlyOnce {
+            if refused {
+                self.exactly_once.remove(&packet_id); // [MQTT-4.3.3-9]
+            } else if let Some(message) = self.exactly_once.get_mut(&packet_id) {
+                message.phase = Phase::Received;
+            }
+            encode_ack(PacketType::PubRec, packet_id, reason, version, control);
+        } else {
+            encode_ack(PacketType::PubAck, packet_id, reason, version, control);
+        }
+        if qos == QoS::AtLeastOnce || refused {
+            self.quota_used = self.quota_used.saturating_sub(1);
+        }
+    }
+}
+
+/// Appends an acknowledgement without properties. In 3.x it has no reason code either.
+pub(super) fn encode_ack(
+    packet_type: PacketType,
+    packet_id: PacketId,
+    reason: ReasonCode,
+    version: Version,
+    control: &mut Vec<u8>,
+) {
+    let reason = if version == Version::V5 { reason } else { ReasonCode::SUCCESS };
+    let ack = Ack { packet_id, reason, properties: PropertiesRef::default() };
+    let encoded = ack.encode(packet_type, version, control);
+    debug_assert!(encoded.is_ok(), "an acknowledgement has at most 5 bytes");
+}

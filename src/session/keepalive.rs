@@ -1,0 +1,142 @@
+//! Keep alive in both directions (§3.1.2.10): when a PINGREQ is due, and when the peer is dead.
+
+use std::time::{Duration, Instant};
+
+/// Watches the silence on one link.
+///
+/// A ping is due when *either* direction has been silent for the interval: the broker must hear
+/// from this side, and this side must learn that the broker still answers. Whatever arrives counts
+/// as a sign of life, so a PINGRESP stuck behind a large message does not end the connection.
+#[derive(Debug)]
+pub(super) struct KeepAlive {
+    /// Zero turns it off.
+    interval: Duration,
+    timeout: Duration,
+    last_sent: Instant,
+    last_received: Instant,
+    ping_sent: Option<Instant>,
+    reading: bool,
+}
+
+impl KeepAlive {
+    /// Starts on a connection that was accepted at `now`. `keep_alive` is what the broker was
+    /// told; `spread` in 0..=255 makes the first ping up to half an interval early, so that the
+    /// pings of clients that connected together do not come together.
+    pub(super) fn new(now: Instant, keep_alive: Duration, timeout: Duration, spread: u8) -> Self {
+        // A ping is sent a little early, so that a timer's lateness does not break the promise of
+        // [MQTT-3.1.2-20].
+        let interval = keep_alive - (keep_alive / 20).min(Duration::from_millis(500));
+        let early = interval / 512 * u32::from(spread);
+        let last_sent = now.checked_sub(early).unwrap_or(now);
+        KeepAlive {
+            interval,
+            timeout,
+            last_sent,
+            last_received: now,
+            ping_sent: None,
+            reading: true,
+        }
+    }
+
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    pub(super) fn handle_received(&mut self, now: Instant) {
+        self.last_received = now;
+    }
+
+    pub(super) fn handle_ping_sent(&mut self, now: Instant) {
+        self.last_sent = now;
+        self.ping_sent.get_or_insert(now);
+    }
+
+    /// Takes a PINGRESP; `None` when no ping was waiting for one.
+    pub(super) fn handle_pong(&mut self, now: Instant) -> Option<Duration> {
+        self.ping_sent.take().map(|sent| now.saturating_duration_since(sent))
+    }
+
+    /// Stops the clock of the peer while nothing is read from it.
+    pub(super) fn set_reading(&mut self, now: Instant, reading: bool) {
+        self.reading = reading;
+        self.last_received = now;
+    }
+
+    /// When the next PINGREQ is due.
+    pub(super) fn ping_due(&self) -> Option<Instant> {
+        if self.interval.is_zero() {
+            return None;
+        }
+        let silent_since = match self.ping_sent {
+            // One ping is enough to learn about the peer; further ones keep the promise to it.
+            Some(_) => self.last_sent,
+            None if self.reading => self.last_sent.min(self.last_received),
+            None => self.last_sent,
+        };
+        silent_since.checked_add(self.interval)
+    }
+
+    /// When the peer counts as dead.
+    pub(super) fn pong_due(&self) -> Option<Instant> {
+        let sent = self.ping_sent.filter(|_| self.reading)?;
+        sent.max(self.last_received).checked_add(self.timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn receiving_alone_does_not_hold_back_the_ping() {
+        let start = Instant::now();
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
+        keep_alive.handle_received(start + seconds(9));
+        let due = keep_alive.ping_due().unwrap();
+        assert!(due > start + seconds(9) && due <= start + seconds(10));
+    }
+
+    #[test]
+    fn sending_alone_does_not_hide_a_dead_peer() {
+        let start = Instant::now();
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
+        keep_alive.handle_sent(start + seconds(9));
+        assert!(keep_alive.ping_due().unwrap() <= start + seconds(10));
+    }
+
+    #[test]
+    fn a_sign_of_life_extends_the_deadline_and_the_promise_is_still_kept() {
+        let start = Instant::now();
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
+        keep_alive.handle_ping_sent(start + seconds(10));
+        assert_eq!(keep_alive.pong_due(), Some(start + seconds(15)));
+        keep_alive.handle_received(start + seconds(14));
+        assert_eq!(keep_alive.pong_due(), Some(start + seconds(19)));
+        assert!(keep_alive.ping_due().unwrap() <= start + seconds(20));
+    }
+
+    #[test]
+    fn a_peer_that_is_not_read_from_cannot_be_late() {
+        let start = Instant::now();
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
+        keep_alive.handle_ping_sent(start + seconds(10));
+        keep_alive.set_reading(start + seconds(11), false);
+        assert_eq!(keep_alive.pong_due(), None);
+        keep_alive.set_reading(start + seconds(100), true);
+        assert_eq!(keep_alive.pong_due(), Some(start + seconds(105)));
+    }
+
+    #[test]
+    fn the_first_ping_is_spread_over_half_an_interval() {
+        let start = Instant::now();
+        let first = |spread| KeepAlive::new(start, seconds(60), seconds(5), spread).ping_due();
+        assert!(first(255).unwrap() < start + seconds(31));
+        assert!(first(128).unwrap() < start + seconds(46));
+        assert!(first(0).unwrap() > start + seconds(59));
+        assert_eq!(KeepAlive::new(start, Duration::ZERO, seconds(5), 9).ping_due(), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! What a session does with each packet from the broker.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::codec::{
+    self, ConnAck, Disconnect, Frame, Packet, PacketId, PacketType, Properties, PropertiesRef,
+    Publish, ReasonCode, Role,
+};
+
+use super::keepalive::KeepAlive;
+use super::state::State;
+use super::{
+    Connected, End, Event, Expiry, Inbox, Limits, ProtocolError, Received, Session, Traffic,
+    traffic,
+};
+
+impl Session {
+    pub(super) fn handle_frame<I: Inbox>(
+        &mut self,
+        now: Instant,
+        frame: Frame<'_>,
+        inbox: &mut I,
+    ) -> Result<(), ProtocolError> {
+        let version = self.config.version;
+        if let State::Connecting { clean_start, .. } = self.state {
+            return self.handle_first_packet(now, clean_start, frame);
+        }
+        if frame.first >> 4 == PacketType::Publish as u8 {
+            let publish = Publish::decode(version, frame)?;
+            if publish.packet_id.is_none() && publish.properties.is_empty() {
+                inbox.message(Received { publish, ack: None });
+                return Ok(());
+            }
+            let config = Arc::clone(&self.config);
+            let traffic = self.traffic();
+            return traffic.incoming.handle_publish(publish, &config, inbox, &mut traffic.control);
+        }
+        let packet = codec::decode(version, Role::Client, frame)?;
+        let packet_type = packet.packet_type();
+        match packet {
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
+                self.check_problem_information(packet_type, ack.properties)?;
+                let traffic = traffic(&mut self.traffic, &self.state, &self.limits);
+                let Traffic { outgoing, ids, control, .. } = traffic;
+                outgoing.handle_ack(packet_type, ack, version, ids, &mut self.events, control)
+            }
+            Packet::PubRel(ack) => {
+                self.check_problem_information(packet_type, ack.properties)?;
+                let traffic = self.traffic();
+                traffic.incoming.handle_pubrel(ack.packet_id, version, &mut traffic.control)
+            }
+            Packet::SubAck(answer) => {
+                let reasons = answer.reasons().collect();
+                self.handle_answer(packet_type, answer.packet_id, reasons, answer.properties)
+            }
+            Packet::UnsubAck(answer) => {
+                let reasons = answer.reasons().collect();
+                self.handle_answer(packet_type, answer.packet_id, reasons, answer.properties)
+            }
+            Packet::PingResp => {
+                if let State::Online { keep_alive, .. } = &mut self.state
+                    && let Some(rtt) = keep_alive.handle_pong(now)
+                {
+                    self.events.push_back(Event::Pong { rtt });
+                }
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => {
+                self.handle_disconnect(disconnect);
+                Ok(())
+            }
+            Packet::ConnAck(_) => Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-3.2.0-2",
+                "a second CONNACK on one connection",
+            )),
+            Packet::Auth(_) => Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-4.12.0-6",
+                "authentication that this client did not ask for",
+            )),
+            // The codec refuses what only a client may send.
+            Packet::Publish(_)
+            | Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq => Ok(()),
+        }
+    }
+
+    /// Takes what must be a CONNACK \[MQTT-3.2.0-1\].
+    fn handle_first_packet(
+        &mut self,
+        now: Instant,
+        clean_start: bool,
+        frame: Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let packet = codec::decode(self.config.version, Role::Client, frame)?;
+        let packet_type = packet.packet_type();
+        match packet {
+            Packet::ConnAck(connack) => self.handle_connack(now, clean_start, &connack),
+            // Not allowed before CONNACK [MQTT-3.14.0-1], but brokers do it, and it says why.
+            Packet::Disconnect(disconnect) => {
+                self.handle_disconnect(disconnect);
+                Ok(())
+            }
+            _ => Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-3.2.0-1",
+                "the first packet from a broker must be CONNACK",
+            )),
+        }
+    }
+
+    fn handle_connack(
+        &mut self,
+        now: Instant,
+        clean_start: bool,
+        connack: &ConnAck<'_>,
+    ) -> Result<(), ProtocolError> {
+        let breach = |clause, text| {
+            Err(ProtocolError::new(PacketType::ConnAck, ReasonCode::PROTOCOL_ERROR, clause, text))
+        };
+        if connack.reason.is_error() {
+            let properties = Properties::from(connack.properties);
+            self.close(End::Refused { reason: connack.reason, properties }, None);
+            return Ok(());
+        }
+        if connack.session_present && clean_start {
+            return breach("MQTT-3.2.2-2", "Session Present after a clean start");
+        }
+        if connack.session_present && !self.connected_before && !self.config.adopt_session {
+            return breach(
+                "MQTT-3.2.2-4",
+                "Session Present for a session that does not exist here",
+            );
+        }
+        if connack.properties.authentication_method().is_some() {
+            return breach("MQTT-4.12.0-6", "authentication that this client did not ask for");
+        }
+        if self.client_id.is_empty()
+            && let Some(assigned) = connack.properties.assigned_client_identifier()
+        {
+            self.client_id = assigned.into(); // [MQTT-3.2.2-16]
+        }
+        self.limits = Limits::granted(&self.config, connack.properties);
+        let timeout = self.config.ping_timeout_for(self.limits.keep_alive);
+        self.state = State::Online {
+            keep_alive: KeepAlive::new(now, self.limits.keep_alive, timeout, self.spread),
+            ping_wanted: false,
+        };
+        self.expiry = Expiry::Never;
+        self.accepted = true;
+        let connected_before = std::mem::replace(&mut self.connected_before, true);
+        self.events.push_back(Event::Connected(Box::new(Connected {
+            session_present: connack.session_present,
+            resumed: connack.session_present && connected_before,
+            session_lost: connected_before && !connack.session_present,
+            reason: connack.reason,
+            properties: Properties::from(connack.properties),
+        })));
+        if !connack.session_present {
+            self.forget_session();
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.handle_connected(&self.limits);
+        }
+        Ok(())
+    }
+
+    fn handle_answer(
+        &mut self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        reasons: Vec<ReasonCode>,
+        properties: PropertiesRef<'_>,
+    ) -> Result<(), ProtocolError> {
+        self.check_problem_information(packet_type, properties)?;
+        let traffic = traffic(&mut self.traffic, &self.state, &self.limits);
+        let Traffic { requests, ids, .. } = traffic;
+        requests.handle_answer(packet_type, packet_id, reasons, properties, ids, &mut self.events)
+    }
+
+    fn handle_disconnect(&mut self, disconnect: Disconnect<'_>) {
+        let properties = Properties::from(disconnect.properties);
+        self.close(End::ServerDisconnect { reason: disconnect.reason, properties }, None);
+    }
+
+    /// Refuses problem information that this side has declined \[MQTT-3.1.2-29\].
+    fn check_problem_information(
+        &self,
+        packet_type: PacketType,
+        properties: PropertiesRef<'_>,
+    ) -> Result<(), ProtocolError> {
+        let unwanted = !properties.is_empty()
+            && (properties.reason_string().is_some()
+                || properties.user_properties().next().is_some())
+            && self.config.connect_properties.as_ref().request_problem_information() == Some(false);
+        if unwanted {
+            return Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-3.1.2-29",
+                "problem information that this client has declined",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! SUBSCRIBE and UNSUBSCRIBE under way, and the subscriptions that are live because of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::codec::{
+    EncodeError, FilterRequest, PacketId, PacketType, Properties, PropertiesRef, Property,
+    PropertyValue, ReasonCode, Subscribe, SubscribeOptions, TopicFilter, Unsubscribe, Version,
+};
+
+use super::ids::PacketIds;
+use super::{
+    Event, IdUse, Limits, ProtocolError, RequestFailure, SubscribeReceipt, SubscribeRequest,
+    Ticket, Transmit, UnsubscribeRequest,
+};
+
+/// Holds the requests of a session and its live subscriptions.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Not yet sent on this link.
+    waiting: VecDeque<Request>,
+    /// Sent and not yet answered, oldest first; all have the same time-out.
+    pending: VecDeque<Pending>,
+    /// What the broker has granted. Part of the session state.
+    live: BTreeMap<TopicFilter, Live>,
+    next_sequence: u64,
+}
+
+#[derive(Debug)]
+struct Request {
+    /// `None` for a subscription that the session itself makes again.
+    ticket: Option<Ticket>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Subscribe(SubscribeRequest),
+    Unsubscribe(UnsubscribeRequest),
+}
+
+#[derive(Debug)]
+struct Pending {
+    sequence: u64,
+    sent: Instant,
+    request: Request,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    options: SubscribeOptions,
+    identifier: Option<u32>,
+}
+
+/// Filters per SUBSCRIBE when the session subscribes again: brokers limit the number.
+const FILTERS_PER_PACKET: usize = 64;
+
+impl Requests {
+    pub(super) fn subscribe(&mut self, ticket: Ticket, request: SubscribeRequest) {
+        self.waiting.push_back(Request { ticket: Some(ticket), kind: Kind::Subscribe(request) });
+    }
+
+    pub(super) fn unsubscribe(&mut self, ticket: Ticket, request: UnsubscribeRequest) {
+        self.waiting.push_back(Request { ticket: Some(ticket), kind: Kind::Unsubscribe(request) });
+    }
+
+    /// How many requests are not answered yet.
+    pub(super) fn request_count(&self) -> usize {
+        self.waiting.len() + self.pending.len()
+    }
+
+    /// Whether nothing would be lost with it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.request_count() == 0 && self.live.is_empty()
+    }
+
+    /// When the oldest request counts as unanswered.
+    pub(super) fn due(&self, timeout: Duration) -> Option<Instant> {
+        self.pending.front().and_then(|pending| pending.sent.checked_add(timeout))
+    }
+
+    /// Gives up the requests that have waited for `timeout`. Their packet identifiers stay taken:
+    /// the broker may still answer.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        events: &mut VecDeque<Event>,
+    ) {
+        while self.due(timeout).is_some_and(|due| due <= now) {
+            let Some(pending) = self.pending.pop_front() else { return };
+            fail(pending.request, RequestFailure::Timeout, events);
+        }
+    }
+
+    /// The link is gone: what was not answered is asked again on the next one.
+    pub(super) fn handle_disconnected(&mut self) {
+        while let Some(pending) = self.pending.pop_back() {
+            // The live subscriptions are made again as a whole, if they need to be.
+            if pending.request.ticket.is_some() {
+                self.waiting.push_front(pending.request);
+            }
+        }
+        self.waiting.retain(|request| request.ticket.is_some());
+    }
+
+    /// Puts the live subscriptions in front of all other requests.
+    pub(super) fn resubscribe(&mut self) {
+        let mut by_identifier: BTreeMap<Option<u32>, Vec<(TopicFilter, SubscribeOptions)>> =
+            BTreeMap::new();
+        for (filter, live) in &self.live {
+            let group = by_identifier.entry(live.identifier).or_default();
+            group.push((filter.clone(), live.options));
+        }
+        for (identifier, filters) in by_identifier.into_iter().rev() {
+            for filters in filters.rchunks(FILTERS_PER_PACKET) {
+                let properties = identifier
+                    .and_then(|identifier| {
+                        let value = PropertyValue::VariableByte(identifier);
+                        Properties::default().with(Property::SubscriptionIdentifier, value).ok()
+                    })
+                    .unwrap_or_default();
+                let request = SubscribeRequest { filters: filters.to_vec(), properties };
+                self.waiting.push_front(Request { ticket: None, kind: Kind::Subscribe(request) });
+            }
+        }
+    }
+
+    /// Forgets the live subscriptions, which the broker has lost.
+    pub(super) fn forget_live(&mut self) {
+        self.live.clear();
+    }
+
+    /// Encodes the waiting requests as far as the budget allows.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one session, lent one by one")]
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        version: Version,
+        limits: &Limits,
+        ids: &mut PacketIds<IdUse>,
+        events: &mut VecDeque<Event>,
+        produced: &mut u64,
+        out: &mut Transmit,
+    ) {
+        while !out.is_full()
+            && let Some(request) = self.waiting.pop_front()
+        {
+            let Some(packet_id) = ids.allocate(IdUse::Request(self.next_sequence)) else {
+                self.waiting.push_front(request);
+                return;
+            };
+            let before = out.len();
+            match request.kind.append(packet_id, version, limits, out) {
+                Ok(()) => {
+                    *produced += (out.len() - before) as u64;
+                    let sequence = self.next_sequence;
+                    self.next_sequence += 1;
+                    self.pending.push_back(Pending { sequence, sent: now, request });
+                }
+                Err(failure) => {
+                    ids.release(packet_id);
+                    fail(request, failure, events);
+                }
+            }
+        }
+    }
+
+    /// Takes a SUBACK or UNSUBACK.
+    pub(super) fn handle_answer(
+        &mut self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        reasons: Vec<ReasonCode>,
+        properties: PropertiesRef<'_>,
+        ids: &mut PacketIds<IdUse>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), ProtocolError> {
+        let Some(IdUse::Request(sequence)) = ids.find(packet_id) else { return Ok(()) };
+        let Some(index) = self.pending.iter().position(|pending| pending.sequence == sequence)
+        else {
+            ids.release(packet_id); // The answer to a request that was given up.
+            return Ok(());
+        };
+        let Some(pending) = self.pending.get(index) else { return Ok(()) };
+        let expected = match (&pending.request.kind, packet_type) {
+            (Kind::Subscribe(request), PacketType::SubAck) => request.filters.len(),
+            (Kind::Unsubscribe(request), PacketType::UnsubAck) => request.filters.len(),
+            _ => return Ok(()), // The answer to something else: the request still waits.
+        };
+        // UNSUBACK has no codes in 3.x; the codec has seen to that.
+        let no_codes = packet_type == PacketType::UnsubAck && reasons.is_empty();
+        if reasons.len() != expected && !no_codes {
+            return Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-3.8.4-6",
+                "not one reason code for each topic filter",
+            ));
+        }
+        ids.release(packet_id);
+        let Some(Pending { request, .. }) = self.pending.remove(index) else { return Ok(()) };
+        let properties = Properties::from(properties);
+        match request.kind {
+            Kind::Subscribe(asked) => {
+                let identifier = asked.properties.as_ref().subscription_identifiers().next();
+                for ((filter, options), reason) in asked.filters.iter().zip(&reasons) {
+                    if reason.is_error() {
+                        // A refused subscription leaves an older one for the same filter alone.
+                        continue;
+                    }
+                    let live = Live { options: *options, identifier };
+                    self.live.insert(filter.clone(), live);
+                }
+                match request.ticket {
+                    Some(ticket) => {
+                        let result = Ok(SubscribeReceipt { reasons, properties });
+                        events.push_back(Event::Subscribed { ticket, result });
+                    }
+                    None => {
+                        let filters = asked.filters.into_iter().map(|(filter, _)| filter);
+                        let reasons = filters.zip(reasons).collect::<Vec<_>>();
+                        for (filter, reason) in &reasons {
+                            if reason.is_error() {
+                                self.live.remove(filter);
+                            }
+                        }
+                        events.push_back(Event::Resubscribed { reasons });
+                    }
+                }
+            }
+            Kind::Unsubscribe(asked) => {
+                let mut codes = reasons.iter();
+                for filter in &asked.filters {
+                    if !codes.next().is_some_and(|reason| reason.is_error()) {
+                        self.live.remove(filter);
+                    }
+                }
+                if let Some(ticket) = request.ticket {
+                    let result = Ok(SubscribeReceipt { reasons, properties });
+                    events.push_back(Event::Unsubscribed { ticket, result });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every request that is not answered yet.
+    pub(super) fn fail_all(&mut self, events: &mut VecDeque<Event>) {
+        for pending in self.pending.drain(..) {
+            fail(pending.request, RequestFailure::Lost, events);
+        }
+        for request in self.waiting.drain(..) {
+            fail(request, RequestFailure::Lost, events);
+        }
+    }
+}
+
+impl Kind {
+    fn append(
+        &self,
+        packet_id: PacketId,
+        version: Version,
+        limits: &Limits,
+        out: &mut Transmit,
+    ) -> Result<(), RequestFailure> {
+        match self {
+            Kind::Subscribe(request) => {
+                for (filter, _) in &request.filters {
+                    if filter.shared().is_some() && !limits.shared_subscription_available {
+                        return Err(RequestFailure::NotSupported("shared subscriptions"));
+                    }
+                    if filter.contains(['+', '#']) && !limits.wildcard_subscription_available {
+                        return Err(RequestFailure::NotSupported("wildcard subscriptions"));
+                    }
+                }
+                let properties = request.properties.as_ref();
+                if properties.subscription_identifiers().next().is_some()
+                    && !limits.subscription_identifier_available
+                {
+                    return Err(RequestFailure::NotSupported("subscription identifiers"));
+                }
+                let filters = request.filters.iter();
+                let filters = filters
+                    .map(|(filter, options)| FilterRequest { filter, options: *options })
+                    .collect();
+                let packet = Subscribe { packet_id, properties, filters };
+                check_size(packet.encoded_len(version), limits)?;
+                packet.encode(version, out.buffer())?;
+            }
+            Kind::Unsubscribe(request) => {
+                let packet = Unsubscribe {
+                    packet_id,
+                    properties: request.properties.as_ref(),
+                    filters: request.filters.iter().map(|filter| &**filter).collect(),
+                };
+                check_size(packet.encoded_len(version), limits)?;
+                packet.encode(version, out.buffer())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a packet that is larger than the broker takes \[MQTT-3.2.2-15\].
+fn check_size(size: Result<usize, EncodeError>, limits: &Limits) -> Result<(), RequestFailure> {
+    let (size, max) = (size?, limits.maximum_packet_size);
+    if size > max as usize {
+        return Err(RequestFailure::TooLarge { size, max });
+    }
+    Ok(())
+}
+
+fn fail(request: Request, failure: RequestFailure, events: &mut VecDeque<Event>) {
+    match (request.ticket, request.kind) {
+        (Some(ticket), Kind::Subscribe(_)) => {
+            events.push_back(Event::Subscribed { ticket, result: Err(failure) });
+        }
+        (Some(ticket), Kind::Unsubscribe(_)) => {
+            events.push_back(Event::Unsubscribed { ticket, result: Err(failure) });
+        }
+        (None, Kind::Subscribe(request)) => {
+            let Some(reason) = failure.reason() else { return };
+            let filters = request.filters.into_iter().map(|(filter, _)| (filter, reason));
+            events.push_back(Event::Resubscribed { reasons: filters.collect() });
+        }
+        (None, Kind::Unsubscribe(_)) => {}
+    }
+}

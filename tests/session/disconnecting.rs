@@ -1,0 +1,59 @@
+//! The end of a connection, and of a session.
+
+use crate::support::*;
+
+#[test]
+fn disconnect_is_the_last_word() {
+    let mut client = online(Config::new(V3), CK3);
+    client.session.disconnect(client.now, ReasonCode::SUCCESS, Properties::default()).unwrap();
+    let refused = client.session.publish(client.now, Ticket::new(1), message(b""));
+    assert_eq!(refused.unwrap_err().reason, RefusedReason::Disconnecting);
+    assert_eq!(client.output(), [0xE0, 0]);
+    assert_eq!(client.end(), Some(&End::Requested));
+    client.receive(b"\x32\x05\0\x01t\0\x01");
+    assert!(client.output().is_empty() && client.messages.is_empty());
+}
+
+#[test]
+fn a_5_0_disconnect_carries_its_reason_within_the_brokers_packet_size() {
+    let text = PropertyValue::Utf8("because");
+    let properties = Properties::default().with(Property::ReasonString, text).unwrap();
+    let with_will = ReasonCode::DISCONNECT_WITH_WILL;
+    let mut client = online(Config::new(V5), CK5);
+    client.session.disconnect(client.now, with_will, properties.clone()).unwrap();
+    assert_eq!(client.output(), b"\xE0\x0c\x04\x0a\x1F\0\x07because");
+    let mut client = online(Config::new(V5), &connack5(0, &[0x27, 0, 0, 0, 5]));
+    client.session.disconnect(client.now, with_will, properties).unwrap();
+    assert_eq!(client.output(), [0xE0, 1, 4], "[MQTT-3.14.2-3]");
+}
+
+#[test]
+fn an_expiry_cannot_be_given_to_a_session_that_has_none() {
+    let expiry = PropertyValue::FourByte(10);
+    let (property, success) = (Property::SessionExpiryInterval, ReasonCode::SUCCESS);
+    let properties = Properties::default().with(property, expiry).unwrap();
+    let mut client = online(Config::new(V5), CK5);
+    let refused = client.session.disconnect(client.now, success, properties.clone());
+    assert_eq!(refused.unwrap_err().reason, RefusedReason::SessionExpiry);
+    let mut client = online(lasting(V5), CK5);
+    client.session.disconnect(client.now, success, properties).unwrap();
+    assert_eq!(client.output(), [0xE0, 7, 0, 5, 0x11, 0, 0, 0, 10]);
+}
+
+#[test]
+fn what_is_abandoned_ends_as_lost() {
+    let mut client = online(Config::new(V3), CK3);
+    client.publish(0, 1, b"");
+    client.output();
+    client.publish(1, 1, b"");
+    client.session.subscribe(client.now, Ticket::new(2), filters(&["a"])).unwrap();
+    client.disconnect();
+    client.session.abandon();
+    client.poll();
+    assert_eq!(client.published(), [(0, false), (1, false)]);
+    assert!(matches!(
+        client.events.last(),
+        Some(Event::Subscribed { result: Err(RequestFailure::Lost), .. })
+    ));
+    assert_eq!(client.session.unfinished_count(), 0);
+}

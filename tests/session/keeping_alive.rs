@@ -1,0 +1,83 @@
+//! Silence, pings and packets that never become whole.
+
+use crate::support::*;
+
+fn config(seconds: u16) -> Config {
+    let mut config = Config::new(V3);
+    config.keep_alive = seconds;
+    config
+}
+
+#[test]
+fn a_silent_link_is_pinged_and_a_dead_peer_is_found() {
+    let mut client = online(config(10), CK3);
+    client.pass(9 * SECOND);
+    assert!(client.output().is_empty());
+    client.pass(SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    client.receive(&[0xD0, 0]);
+    assert!(matches!(client.events.last(), Some(Event::Pong { .. })));
+    client.pass(10 * SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    client.pass(5 * SECOND);
+    assert_eq!(client.end(), Some(&End::PingTimeout));
+    assert!(client.output().is_empty(), "the will is to be published");
+}
+
+#[test]
+fn receiving_does_not_replace_sending() {
+    let mut client = online(config(10), CK3);
+    for _ in 0..10 {
+        client.pass(SECOND);
+        client.receive(&[0x30, 4, 0, 1, b't', b'x']);
+    }
+    assert_eq!(client.output(), [0xC0, 0]);
+}
+
+#[test]
+fn an_unsolicited_pingresp_does_not_answer_the_next_ping() {
+    let mut client = online(config(10), CK3);
+    for _ in 0..1000 {
+        client.receive(&[0xD0, 0]);
+    }
+    client.pass(10 * SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    client.pass(5 * SECOND);
+    assert_eq!(client.end(), Some(&End::PingTimeout));
+}
+
+#[test]
+fn the_broker_may_set_the_interval_or_turn_it_off() {
+    let mut client = online(Config::new(V5), &connack5(0, &[0x13, 0, 3]));
+    client.pass(3 * SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    let mut client = online(Config::new(V5), &connack5(0, &[0x13, 0, 0]));
+    client.pass(3600 * SECOND);
+    assert!(client.output().is_empty());
+    let mut client = online(config(0), CK3);
+    client.pass(3600 * SECOND);
+    assert!(client.output().is_empty() && client.end().is_none());
+}
+
+#[test]
+fn a_packet_that_stops_half_way_is_given_up() {
+    let mut client = online(config(0), CK3);
+    client.receive(&[0x30, 10, 0]);
+    client.pass(59 * SECOND);
+    client.receive(&[1]);
+    client.pass(SECOND);
+    assert_eq!(client.end(), Some(&End::PacketTimeout));
+}
+
+#[test]
+fn a_peer_that_is_not_read_is_not_late() {
+    let mut client = online(config(10), CK3);
+    client.receive(&[0x30, 10, 0]);
+    client.session.set_reading(client.now, false);
+    client.pass(300 * SECOND);
+    assert!(client.end().is_none());
+    assert!(client.output().len() > 2 * 20, "pings go on");
+    client.session.set_reading(client.now, true);
+    client.pass(5 * SECOND);
+    assert_eq!(client.end(), Some(&End::PingTimeout));
+}

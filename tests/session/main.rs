@@ -1,0 +1,13 @@
+//! The session engine in virtual time.
+
+mod configuration;
+mod connecting;
+mod cuts;
+mod disconnecting;
+mod harness;
+mod keeping_alive;
+mod model;
+mod publishing;
+mod receiving;
+mod subscribing;
+mod support;
