@@ -16,6 +16,29 @@ use clap::{Arg, Command};
 /// Words that clap will refuse (unknown options, options that lack their value) are handed on as
 /// they are, so that the error speaks of what the user typed.
 pub fn join(command: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    join_until(command, words, Operands::EndOptions)
+}
+
+/// Like [`join`], for a command line whose options may also stand between and behind its operands.
+pub fn join_throughout(
+    command: &Command,
+    words: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
+    join_until(command, words, Operands::LeaveOptions)
+}
+
+/// What the first operand means for the words behind it.
+#[derive(PartialEq)]
+enum Operands {
+    EndOptions,
+    LeaveOptions,
+}
+
+fn join_until(
+    command: &Command,
+    words: impl IntoIterator<Item = OsString>,
+    operands: Operands,
+) -> Vec<OsString> {
     let mut built = command.clone();
     built.build();
     let mut command = &built;
@@ -37,7 +60,10 @@ pub fn join(command: &Command, words: impl IntoIterator<Item = OsString>) -> Vec
         } else if let Some(subcommand) = command.find_subcommand(&word) {
             command = subcommand;
             joined.push(word);
-        } else if command.get_positionals().next().is_some() && !word_is_option(&word) {
+        } else if operands == Operands::EndOptions
+            && command.get_positionals().next().is_some()
+            && !word_is_option(&word)
+        {
             joined.push("--".into());
             joined.push(word);
             break;
@@ -212,6 +238,15 @@ mod tests {
             .arg(Arg::new("password"));
         let words = ["tool", "-b", "file", "-secret"].map(OsString::from);
         assert_eq!(join(&command, words), ["tool", "-b", "--", "file", "-secret"]);
+    }
+
+    #[test]
+    fn operands_can_leave_the_options_alone() {
+        let command =
+            Command::new("tool").arg(Arg::new("hash").short('H').num_args(1)).arg(Arg::new("file"));
+        let words = ["tool", "file", "-H", "-x", "--", "-H", "y"].map(OsString::from);
+        let joined = join_throughout(&command, words);
+        assert_eq!(joined, ["tool", "file", "-H=-x", "--", "-H", "y"]);
     }
 
     #[test]

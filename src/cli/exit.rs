@@ -28,6 +28,12 @@ pub enum Exit {
     Signal(u8),
     /// SIGINT or SIGTERM arrived before the broker had accepted the connection.
     SignalBeforeConnect,
+    /// The password to verify is not the user's.
+    WrongPassword,
+    /// The two passwords typed differ.
+    PasswordMismatch,
+    /// The user whose password is to be verified is not in the file.
+    NoSuchUser,
 }
 
 impl Exit {
@@ -43,6 +49,8 @@ impl Exit {
             Self::TimedOut => 27,
             Self::Signal(number) => 128u8.saturating_add(number),
             Self::SignalBeforeConnect => 255,
+            Self::WrongPassword => 1,
+            Self::PasswordMismatch | Self::NoSuchUser => 2,
         }
     }
 
@@ -75,6 +83,9 @@ impl Exit {
             Self::SignalBeforeConnect => {
                 "SIGINT or SIGTERM arrived before the broker had accepted the connection."
             }
+            Self::WrongPassword => "The password given to verify is wrong.",
+            Self::PasswordMismatch => "The two passwords typed do not match.",
+            Self::NoSuchUser => "The user given to verify is not in the file.",
         };
         (codes, meaning)
     }

@@ -13,6 +13,7 @@ pub mod argv;
 pub mod exit;
 pub mod lines;
 pub mod opts;
+mod password;
 pub mod plan;
 pub mod printer;
 pub mod signals;
@@ -23,15 +24,20 @@ use stdio::Stdout;
 
 /// The command-line tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {}
+pub enum Tool {
+    /// `midge_passwd`.
+    Passwd,
+}
 
 impl Tool {
     /// All tools.
-    pub const ALL: [Self; 0] = [];
+    pub const ALL: [Self; 1] = [Self::Passwd];
 
     /// The name of the program.
     pub fn name(self) -> &'static str {
-        match self {}
+        match self {
+            Self::Passwd => "midge_passwd",
+        }
     }
 
     /// The options as clap knows them: parses, prints the help, and makes man page and completions.
@@ -45,23 +51,36 @@ impl Tool {
     }
 
     fn options(self) -> Command {
-        match self {}
+        match self {
+            Self::Passwd => password::command(),
+        }
     }
 
     /// The exit codes this tool can end with, for its man page.
     pub fn exits(self) -> &'static [Exit] {
-        match self {}
+        match self {
+            Self::Passwd => password::EXITS,
+        }
     }
 
-    fn run(self, _matches: &ArgMatches) -> Result<Exit, Failure> {
-        match self {}
+    /// Joins options and values by the grammar of the tool.
+    fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+        match self {
+            Self::Passwd => password::join(words),
+        }
+    }
+
+    fn run(self, matches: &ArgMatches) -> Result<Exit, Failure> {
+        match self {
+            Self::Passwd => password::run(matches),
+        }
     }
 }
 
 /// Runs `tool` with `args`, the program name first, and says how it went.
 pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = tool.command();
-    let words = argv::join(&command, args);
+    let words = tool.join(args);
     let outcome = match command.try_get_matches_from(words) {
         Ok(matches) => tool.run(&matches),
         Err(error) => answer(tool, &error),

@@ -1,0 +1,238 @@
+//! Asking for a password on the terminal.
+//!
+//! The terminal is set to neither echo nor edit lines (the kernel would cut them at 4096 bytes),
+//! while ^C, ^Z and ^\ still make signals; [`rpassword`] edits the line. Whatever ends the prompt,
+//! the terminal gets its settings back: a signal is noted ([`Signals`]) and met here, at the one
+//! place where the process waits.
+//!
+//! ```text
+//!            ┌─ key ───────────────────────────▶ rpassword
+//! wait ──────┼─ ^C, SIGTERM, SIGHUP, ^\ ───────▶ restore, fail
+//!            ├─ ^Z ─▶ restore, stop; resumed ──▶ hide, prompt again, start the line over
+//!            └─ SIGCONT ───────────────────────▶ hide, prompt again, start the line over
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
+    tcsetattr,
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::signals::{Held, Signals};
+
+/// Why no password was typed.
+#[derive(Debug, Error)]
+pub(super) enum PromptError {
+    #[error("no terminal to ask for the password on; use --stdin or --password-file")]
+    NoTerminal(#[source] io::Error),
+    #[error("interrupted, nothing was changed")]
+    Interrupted,
+    #[error("no password was typed, nothing was changed")]
+    Closed,
+    #[error("the prompt takes no control characters; use --stdin or --password-file")]
+    ControlCharacter,
+    #[error("the prompt takes only UTF-8; use --stdin or --password-file")]
+    NotUtf8,
+    #[error("the terminal failed")]
+    Terminal(#[source] io::Error),
+}
+
+/// The terminal with echo off, until it is dropped.
+pub(super) struct Prompt {
+    terminal: Rc<Terminal>,
+}
+
+impl Prompt {
+    /// Turns the echo of the controlling terminal off.
+    pub(super) fn open(signals: Rc<Signals>) -> Result<Self, PromptError> {
+        let tty = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/tty")
+            .map_err(PromptError::NoTerminal)?;
+        let saved = tcgetattr(&tty).map_err(|errno| PromptError::NoTerminal(errno.into()))?;
+        let terminal = Terminal { tty, saved, _held: signals.hold(), signals };
+        terminal.hide().map_err(PromptError::Terminal)?;
+        Ok(Self { terminal: Rc::new(terminal) })
+    }
+
+    /// Shows `prompt` and reads one line.
+    pub(super) fn ask(&self, prompt: &'static str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
+        self.terminal.write(prompt).map_err(PromptError::Terminal)?;
+        let keys = Keys { terminal: Rc::clone(&self.terminal), prompt, previous: 0 };
+        let config = rpassword::ConfigBuilder::new().input_reader(keys).output_discard().build();
+        let typed = rpassword::read_password_with_config(config);
+        let outcome = match typed.map(Zeroizing::new) {
+            // In the place of what is not UTF-8.
+            Ok(password) if password.contains('\u{fffd}') => Err(PromptError::NotUtf8),
+            Ok(mut password) => Ok(std::mem::take(&mut *password).into_bytes().into()),
+            Err(error) => Err(prompt_error(error)),
+        };
+        // The newline that was typed was not shown either.
+        let newline = self.terminal.write("\n");
+        if outcome.is_err() {
+            // The rest of what was typed must not end up in the shell.
+            let _ = tcflush(&self.terminal.tty, QueueSelector::IFlush);
+        }
+        newline.map_err(PromptError::Terminal).and(outcome)
+    }
+
+    /// Restores the terminal, and fails if a signal asked the process to end since the last key.
+    pub(super) fn close(self) -> Result<(), PromptError> {
+        let signals = Rc::clone(&self.terminal.signals);
+        drop(self);
+        if signals.stop.take() { Err(PromptError::Interrupted) } else { Ok(()) }
+    }
+}
+
+fn prompt_error(error: io::Error) -> PromptError {
+    match error.kind() {
+        // rpassword's own, for ^C and ^D.
+        io::ErrorKind::Interrupted => PromptError::Interrupted,
+        io::ErrorKind::UnexpectedEof => PromptError::Closed,
+        _ => error.downcast().unwrap_or_else(PromptError::Terminal),
+    }
+}
+
+struct Terminal {
+    tty: File,
+    saved: Termios,
+    signals: Rc<Signals>,
+    // Let go only after the settings are back.
+    _held: Held,
+}
+
+impl Terminal {
+    fn hide(&self) -> io::Result<()> {
+        let mut hidden = self.saved.clone();
+        hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON);
+        hidden.local_modes.insert(LocalModes::ISIG);
+        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
+        Ok(tcsetattr(&self.tty, OptionalActions::Now, &hidden)?)
+    }
+
+    fn restore(&self) {
+        // A terminal that is gone needs no settings.
+        let _ = tcsetattr(&self.tty, OptionalActions::Now, &self.saved);
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        (&self.tty).write_all(text.as_bytes())
+    }
+
+    /// Does what ^Z asks for, and comes back when the process is resumed.
+    fn suspend(&self) -> io::Result<()> {
+        self.restore();
+        self.write("\n")?;
+        // SIGTSTP is handled here and would not stop the process. Unlike SIGSTOP, SIGTTIN does
+        // nothing where no shell is there to resume the process.
+        Ok(kill_process(getpid(), Signal::TTIN)?)
+    }
+
+    /// Waits for a key or a signal.
+    fn wait(&self) -> Result<Wake, PromptError> {
+        let Signals { stop, suspend, resume, .. } = &*self.signals;
+        let readable = PollFlags::IN;
+        let mut fds = [
+            PollFd::new(&stop.0, readable),
+            PollFd::new(&suspend.0, readable),
+            PollFd::new(&resume.0, readable),
+            PollFd::new(&self.tty, readable),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(PromptError::Terminal(errno.into())),
+        }
+        let key = fds.last().is_some_and(|tty| !tty.revents().is_empty());
+        if stop.take() {
+            return Err(PromptError::Interrupted);
+        }
+        if suspend.take() {
+            return Ok(Wake::Suspend);
+        }
+        if resume.take() {
+            return Ok(Wake::Resume);
+        }
+        Ok(if key { Wake::Key } else { Wake::Nothing })
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+enum Wake {
+    Key,
+    Suspend,
+    Resume,
+    Nothing,
+}
+
+/// What rpassword reads the line from.
+struct Keys {
+    terminal: Rc<Terminal>,
+    prompt: &'static str,
+    previous: u8,
+}
+
+impl Keys {
+    fn next(&mut self) -> Result<u8, PromptError> {
+        loop {
+            match self.terminal.wait()? {
+                Wake::Nothing => continue,
+                Wake::Key => return self.key(),
+                Wake::Suspend => {
+                    self.terminal.suspend().map_err(PromptError::Terminal)?;
+                    self.terminal.signals.resume.take();
+                }
+                Wake::Resume => {}
+            }
+            let shown = self.terminal.hide().and_then(|()| self.terminal.write(self.prompt));
+            shown.map_err(PromptError::Terminal)?;
+            return Ok(CTRL_U);
+        }
+    }
+
+    fn key(&mut self) -> Result<u8, PromptError> {
+        let mut key = [0];
+        // A terminal that has gone away reads as its end, or as an error. rpassword would take the
+        // end for that of the line.
+        let count = (&self.terminal.tty).read(&mut key).map_err(PromptError::Terminal)?;
+        let [key] = key;
+        if count == 0 {
+            return Err(PromptError::Closed);
+        }
+        // rpassword drops control characters (C1 ones are `C2 80` to `C2 9F`) that edit nothing. A
+        // password that lacks what was typed would be of no use.
+        let is_c1 = self.previous == 0xc2 && (0x80..0xa0).contains(&key);
+        if (key < b' ' && !EDITING_KEYS.contains(&key)) || is_c1 {
+            return Err(PromptError::ControlCharacter);
+        }
+        self.previous = key;
+        Ok(key)
+    }
+}
+
+impl Read for Keys {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(first) = buffer.first_mut() else { return Ok(0) };
+        *first = self.next().map_err(io::Error::other)?;
+        Ok(1)
+    }
+}
+
+/// Clears the line in rpassword.
+const CTRL_U: u8 = 0x15;
+
+/// ^C (where it makes no signal), ^D, backspace, newline, return, ^U, ^W and escape.
+const EDITING_KEYS: [u8; 8] = [0x03, 0x04, 0x08, b'\n', b'\r', CTRL_U, 0x17, 0x1b];

@@ -1,0 +1,1 @@
+//! midge_passwd as its users run it.
