@@ -11,7 +11,7 @@ use super::wire::{self, Encode, Reader, Sink};
 /// A CONNACK packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnAck<'a> {
-    /// Whether the server kept a session of this client; always false in 3.1.
+    /// Whether the server kept a session of this client; always false in 3.1 and in a refusal.
     pub session_present: bool,
     /// Success, or why the connection is refused. A 3.x return code becomes the reason code of
     /// the same meaning.
@@ -21,35 +21,35 @@ pub struct ConnAck<'a> {
 }
 
 const FLAGS: &str = "connect acknowledge flags";
-const RETURN_CODE: &str = "connect return code";
+const CODE: &str = "return code";
 const SESSION_PRESENT: u8 = 0x01;
 const OWNER: PropertyOwner = PropertyOwner::Packet(PacketType::ConnAck);
 
 impl<'a> ConnAck<'a> {
     pub(super) fn read(version: Version, mut body: Reader<'a>) -> Result<Self, DecodeError> {
         let flags = body.u8(FLAGS)?;
-        // 3.1 §3.2 reserves the whole byte without giving it a value.
+        // 3.1 §3.2 reserves this byte without giving it a value.
         if version != Version::V31 && flags & !SESSION_PRESENT != 0 {
             return Err(DecodeError::new(Rule::ConnAckFlags, FLAGS).with_byte(flags));
         }
-        let session_present = version != Version::V31 && flags == SESSION_PRESENT;
-        let code = body.u8(if version == Version::V5 { "reason code" } else { RETURN_CODE })?;
-        if version == Version::V5 {
-            // A server without 5.0 refuses in the shape that it knows [MQTT-3.1.2-2].
-            if body.is_empty() && matches!(code, 1..=5) {
-                return Self::from_return_code(session_present, code);
-            }
+        let code = body.u8(CODE)?;
+        let session_present = version != Version::V31
+            && flags == SESSION_PRESENT
+            && code == ReasonCode::SUCCESS.code();
+        // A server without 5.0 refuses it in the shape that it knows [MQTT-3.1.2-2].
+        let (reason, properties) = if version != Version::V5 || is_v3_refusal(code, &body) {
+            let reason = ReasonCode::from_v3_connack(code)
+                .ok_or_else(|| DecodeError::new(Rule::ConnAckReturnCode, CODE).with_byte(code))?;
+            (reason, PropertiesRef::default())
+        } else {
             let reason = ReasonCode::new(code);
             if !reason.is_allowed(PacketType::ConnAck, Role::Client) {
-                return Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(code));
+                return Err(DecodeError::new(Rule::ReasonNotListed, CODE).with_byte(code));
             }
-            let properties = PropertiesRef::read(version, &mut body, OWNER)?;
-            body.finish()?;
-            Ok(Self { session_present, reason, properties })
-        } else {
-            body.finish()?;
-            Self::from_return_code(session_present, code)
-        }
+            (reason, PropertiesRef::read(version, &mut body, OWNER)?)
+        };
+        body.finish()?;
+        Ok(Self { session_present, reason, properties })
     }
 
     /// Appends the packet to `out`.
@@ -70,13 +70,6 @@ impl<'a> ConnAck<'a> {
         wire::encoded_len(self, version)
     }
 
-    fn from_return_code(session_present: bool, code: u8) -> Result<Self, DecodeError> {
-        let reason = ReasonCode::from_v3_connack(code).ok_or_else(|| {
-            DecodeError::new(Rule::ConnAckReturnCode, RETURN_CODE).with_byte(code)
-        })?;
-        Ok(Self { session_present, reason, properties: PropertiesRef::default() })
-    }
-
     fn code(&self, version: Version) -> Result<u8, EncodeError> {
         let code = match version {
             Version::V5 if self.reason.is_sendable(PacketType::ConnAck) => Some(self.reason.code()),
@@ -88,6 +81,10 @@ impl<'a> ConnAck<'a> {
             reason: self.reason,
         })
     }
+}
+
+fn is_v3_refusal(code: u8, rest: &Reader<'_>) -> bool {
+    matches!(code, 1..=5) && rest.is_empty()
 }
 
 impl Encode for ConnAck<'_> {

@@ -69,7 +69,8 @@ pub fn cut(input: &[u8], max_packet_size: u32) -> Result<Cut<'_>, DecodeError> {
     let Some((&first, rest)) = input.split_first() else {
         return Ok(Cut::Need(2));
     };
-    if !is_known(first) {
+    // 3.1 knows all that the later versions do.
+    if !has_known_flags(Version::V31, first) {
         return Err(bad_first_byte(first));
     }
     let (remaining, header) = match Variable::read(rest) {
@@ -92,27 +93,26 @@ pub fn cut(input: &[u8], max_packet_size: u32) -> Result<Cut<'_>, DecodeError> {
 /// Checks packet type and flags of `first` against `version`.
 #[inline]
 pub(super) fn packet_type(version: Version, first: u8) -> Result<PacketType, DecodeError> {
-    let (Some(packet), flags) = (PacketType::from_nibble(first >> 4), first & 0x0F) else {
-        return Err(bad_first_byte(first));
-    };
-    if packet == PacketType::Auth && version != Version::V5 {
-        return Err(DecodeError::new(Rule::ReservedType, "fixed header").with_byte(first));
-    }
-    let allowed = match packet {
-        PacketType::Publish => flags & 0b0110 != 0b0110,
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => {
-            // 3.1 marks the re-delivery of these with DUP (3.1 §3.6, §3.8, §3.10).
-            flags == 0b0010 || (version == Version::V31 && flags == 0b1010)
+    match PacketType::from_nibble(first >> 4) {
+        Some(PacketType::Auth) if version != Version::V5 => {
+            Err(DecodeError::new(Rule::ReservedType, "fixed header").with_byte(first))
         }
-        _ => flags == 0,
-    };
-    if allowed { Ok(packet) } else { Err(bad_first_byte(first)) }
+        Some(packet) if has_known_flags(version, first) => Ok(packet),
+        _ => Err(bad_first_byte(first)),
+    }
 }
 
-/// Tells whether some version knows this packet type with these flags.
+/// Tells whether `version` knows a packet of the type of `first` with these flags.
 #[inline]
-fn is_known(first: u8) -> bool {
-    packet_type(Version::V31, first).is_ok() || packet_type(Version::V5, first).is_ok()
+const fn has_known_flags(version: Version, first: u8) -> bool {
+    let flags = first & 0x0F;
+    match first >> 4 {
+        0 => false,
+        3 => flags & 0b0110 != 0b0110,
+        // 3.1 marks the re-delivery of these with DUP (3.1 §3.6, §3.8, §3.10).
+        6 | 8 | 10 => flags == 0b0010 || (flags == 0b1010 && matches!(version, Version::V31)),
+        _ => flags == 0,
+    }
 }
 
 #[cold]
