@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Scheme;
+#[cfg(feature = "websocket")]
+use super::WebSocketProblem;
 #[cfg(feature = "tls")]
 use super::{TlsConfigError, TlsProblem};
 
@@ -94,6 +96,17 @@ pub enum ConnectError {
         /// What the TLS implementation or the operating system said.
         source: io::Error,
     },
+    /// The server did not open a WebSocket.
+    #[cfg(feature = "websocket")]
+    #[error("no WebSocket with {host}: {problem}")]
+    WebSocket {
+        /// The host and port.
+        host: String,
+        /// What is wrong.
+        problem: WebSocketProblem,
+        /// What the operating system or the TLS implementation said, if it is a matter of those.
+        source: Option<io::Error>,
+    },
     /// The connection was not made within [`connect_timeout`](super::ConnectOptions::connect_timeout).
     #[error("{target} gave no answer within {after:?}: the {stage} was still under way")]
     Timeout {
@@ -125,6 +138,8 @@ impl ConnectError {
             | ConnectError::Unsupported { .. } => Stage::Dial,
             #[cfg(feature = "tls")]
             ConnectError::TlsConfig(_) | ConnectError::Tls { .. } => Stage::Tls,
+            #[cfg(feature = "websocket")]
+            ConnectError::WebSocket { .. } => Stage::WebSocket,
             ConnectError::Timeout { stage, .. } => *stage,
         }
     }
@@ -145,6 +160,8 @@ impl ConnectError {
             ConnectError::Tls { problem, .. } => problem.is_transient(),
             #[cfg(feature = "tls")]
             ConnectError::TlsConfig(_) => false,
+            #[cfg(feature = "websocket")]
+            ConnectError::WebSocket { problem, .. } => problem.is_transient(),
             ConnectError::Unsupported { .. } => false,
         }
     }

@@ -15,6 +15,8 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -33,6 +35,8 @@ pub use stream::{Stream, Transport};
 pub use tcp::{Dialing, dial};
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsConfigError, TlsOptions, TlsProblem, TlsVersion, Verification};
+#[cfg(feature = "websocket")]
+pub use websocket::{SubProtocol, WebSocketOptions, WebSocketOptionsError, WebSocketProblem};
 
 /// What [`connect`] returns: the stream, and how it came to be.
 #[derive(Debug)]
@@ -93,6 +97,14 @@ pub async fn connect(
     let stream = if scheme.is_tls() {
         let secure = secure(endpoint, options, stream);
         clock.run(Stage::Tls, &mut timings.tls, secure).await?
+    } else {
+        stream
+    };
+    #[cfg(feature = "websocket")]
+    let stream = if scheme.is_websocket() {
+        let upgrade = websocket::upgrade(endpoint, &options.websocket, stream);
+        let opened = clock.run(Stage::WebSocket, &mut timings.websocket, upgrade).await?;
+        Stream::from_websocket(opened)
     } else {
         stream
     };

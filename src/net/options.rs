@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::Resolver;
 #[cfg(feature = "tls")]
 use super::TlsConfig;
+#[cfg(feature = "websocket")]
+use super::WebSocketOptions;
 
 /// How [`connect`](super::connect) and [`dial`](super::dial) make connections.
 ///
@@ -39,6 +41,9 @@ pub struct ConnectOptions {
     /// How `mqtts` and `wss` endpoints are secured. Default: [`TlsConfig::system`].
     #[cfg(feature = "tls")]
     pub tls: Option<TlsConfig>,
+    /// How `ws` and `wss` endpoints are opened.
+    #[cfg(feature = "websocket")]
+    pub websocket: WebSocketOptions,
     /// How host names become addresses. Default: the operating system's resolver.
     pub resolver: Resolver,
 }
@@ -53,6 +58,8 @@ impl Default for ConnectOptions {
             user_timeout: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "websocket")]
+            websocket: WebSocketOptions::default(),
             resolver: Resolver::default(),
         }
     }

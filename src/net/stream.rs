@@ -15,6 +15,8 @@ use tokio_rustls::client::TlsStream;
 
 #[cfg(feature = "tls")]
 use super::tls::explain;
+#[cfg(feature = "websocket")]
+use super::websocket::WebSocket;
 
 /// What carries the bytes of a [`Stream`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +27,12 @@ pub enum Transport {
     /// TLS over TCP.
     #[cfg(feature = "tls")]
     Tls,
+    /// WebSocket over TCP.
+    #[cfg(feature = "websocket")]
+    WebSocket,
+    /// WebSocket over TLS over TCP.
+    #[cfg(all(feature = "tls", feature = "websocket"))]
+    SecureWebSocket,
     /// A Unix domain socket.
     Unix,
     /// Whatever was given to [`Stream::from_io`].
@@ -47,6 +55,8 @@ enum Io {
     Tcp(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(feature = "websocket")]
+    WebSocket(Box<WebSocket>),
     #[cfg(unix)]
     Unix(UnixStream),
     Custom(Box<dyn Custom>),
@@ -73,6 +83,11 @@ impl Stream {
         Stream { io: Io::Tls(Box::new(tls)) }
     }
 
+    #[cfg(feature = "websocket")]
+    pub(super) fn from_websocket(websocket: WebSocket) -> Stream {
+        Stream { io: Io::WebSocket(Box::new(websocket)) }
+    }
+
     /// Wraps any byte stream, such as a transport of the application's own or a duplex pipe in a test.
     pub fn from_io<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Stream {
         Stream { io: Io::Custom(Box::new(io)) }
@@ -84,6 +99,12 @@ impl Stream {
             Io::Tcp(_) => Transport::Tcp,
             #[cfg(feature = "tls")]
             Io::Tls(_) => Transport::Tls,
+            #[cfg(feature = "websocket")]
+            Io::WebSocket(websocket) => match websocket.inner().transport() {
+                #[cfg(feature = "tls")]
+                Transport::Tls => Transport::SecureWebSocket,
+                _ => Transport::WebSocket,
+            },
             #[cfg(unix)]
             Io::Unix(_) => Transport::Unix,
             Io::Custom(_) => Transport::Custom,
@@ -118,6 +139,8 @@ impl Stream {
             Io::Tcp(tcp) => Some(tcp),
             #[cfg(feature = "tls")]
             Io::Tls(tls) => Some(tls.get_ref().0),
+            #[cfg(feature = "websocket")]
+            Io::WebSocket(websocket) => websocket.inner().tcp(),
             #[cfg(unix)]
             Io::Unix(_) => None,
             Io::Custom(_) => None,
@@ -132,6 +155,8 @@ macro_rules! delegate {
             Io::Tcp($stream) => $call,
             #[cfg(feature = "tls")]
             Io::Tls($stream) => $call,
+            #[cfg(feature = "websocket")]
+            Io::WebSocket($stream) => $call,
             #[cfg(unix)]
             Io::Unix($stream) => $call,
             Io::Custom($stream) => $call,

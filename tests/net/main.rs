@@ -19,6 +19,8 @@ mod tcp;
 mod tls;
 #[cfg(unix)]
 mod unix;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ use midge::net::{
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::{refusing_addr, serve_once};
+use super::{refusing_addr, serve_once, with_timeout};
 
 /// An address whose connection attempts stay unanswered: its accept queue is full.
 struct SilentAddr {
@@ -69,7 +69,7 @@ async fn bytes_go_both_ways() {
     assert!(connected.stream.is_write_vectored());
     connected.stream.write_all(b"ping").await.unwrap();
     let mut bytes = Vec::new();
-    connected.stream.read_to_end(&mut bytes).await.unwrap();
+    with_timeout(connected.stream.read_to_end(&mut bytes)).await.unwrap();
     assert_eq!(bytes, b"pong");
     assert_eq!(&server.await.unwrap(), b"ping");
 }
