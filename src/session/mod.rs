@@ -26,6 +26,7 @@
 
 mod alias;
 mod backoff;
+mod commands;
 mod config;
 mod error;
 mod event;
@@ -39,13 +40,14 @@ mod receive;
 mod requests;
 mod send;
 mod state;
+mod traffic;
 mod transmit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::codec::{self, Cut, PacketType, Properties, PropertyOwner, ReasonCode, Version};
+use crate::codec::{self, Cut, PacketType, Properties, Version};
 
 pub use self::backoff::Backoff;
 pub use self::config::{Config, ConfigError, Secret, SessionLoss, Will};
@@ -59,12 +61,9 @@ pub use self::message::{
 };
 pub use self::transmit::Transmit;
 
-use self::ids::PacketIds;
-use self::incoming::Incoming;
-use self::outgoing::Outgoing;
-use self::requests::Requests;
 use self::send::append_ping;
 use self::state::{LastWord, State};
+use self::traffic::{IdUse, Traffic};
 
 /// Runs the client's side of MQTT 3.1, 3.1.1 and 5.0 for one logical client.
 ///
@@ -92,24 +91,6 @@ pub struct Session {
     events: VecDeque<Event>,
     /// Everything that an idle connection does not need.
     traffic: Option<Box<Traffic>>,
-}
-
-/// What exists once a session has sent or received more than CONNECT and pings.
-#[derive(Debug)]
-struct Traffic {
-    outgoing: Outgoing,
-    incoming: Incoming,
-    requests: Requests,
-    ids: PacketIds<IdUse>,
-    /// Acknowledgements, ready to be written.
-    control: Vec<u8>,
-}
-
-/// What a packet identifier in use stands for, by sequence number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IdUse {
-    Publish(u64),
-    Request(u64),
 }
 
 /// When session state ends after the link is gone.
@@ -321,131 +302,6 @@ impl Session {
         }
     }
 
-    /// Queues a message.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back when the queue is full, after a disconnect was requested, or when
-    /// its properties cannot be sent.
-    pub fn publish(
-        &mut self,
-        _now: Instant,
-        ticket: Ticket,
-        message: Message,
-    ) -> Result<(), Refused<Message>> {
-        if let Err(reason) = self.check_publish(&message) {
-            return Err(Refused { command: message, reason });
-        }
-        self.traffic().outgoing.enqueue(ticket, message);
-        Ok(())
-    }
-
-    /// Takes a queued message back; `None` when it was written already or is unknown.
-    pub fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
-        self.traffic.as_mut()?.outgoing.cancel(ticket)
-    }
-
-    /// Asks for subscriptions. They are live from the SUBACK on and are made again when the broker
-    /// has lost the session.
-    ///
-    /// # Errors
-    ///
-    /// Gives the request back when it has no filter, after a disconnect was requested, or when its
-    /// properties or options cannot be sent.
-    pub fn subscribe(
-        &mut self,
-        _now: Instant,
-        ticket: Ticket,
-        request: SubscribeRequest,
-    ) -> Result<(), Refused<SubscribeRequest>> {
-        let no_local_shared = request
-            .filters
-            .iter()
-            .find(|(filter, options)| options.no_local && filter.shared().is_some());
-        let checked = match no_local_shared {
-            Some((filter, _)) => Err(RefusedReason::NoLocalShared(filter.clone())),
-            None if request.filters.is_empty() => Err(RefusedReason::NoFilter),
-            None => self.check_command(&request.properties, PacketType::Subscribe),
-        };
-        if let Err(reason) = checked {
-            return Err(Refused { command: request, reason });
-        }
-        self.traffic().requests.subscribe(ticket, request);
-        Ok(())
-    }
-
-    /// Asks for the end of subscriptions.
-    ///
-    /// # Errors
-    ///
-    /// As [`subscribe`](Session::subscribe).
-    pub fn unsubscribe(
-        &mut self,
-        _now: Instant,
-        ticket: Ticket,
-        request: UnsubscribeRequest,
-    ) -> Result<(), Refused<UnsubscribeRequest>> {
-        let checked = if request.filters.is_empty() {
-            Err(RefusedReason::NoFilter) // [MQTT-3.10.3-2]
-        } else {
-            self.check_command(&request.properties, PacketType::Unsubscribe)
-        };
-        if let Err(reason) = checked {
-            return Err(Refused { command: request, reason });
-        }
-        self.traffic().requests.unsubscribe(ticket, request);
-        Ok(())
-    }
-
-    /// Acknowledges a message that was answered with [`Verdict::Hold`]. The acknowledgement leaves
-    /// once those of all older messages have left \[MQTT-4.6.0-2\]. A stale handle does nothing.
-    pub fn ack(&mut self, _now: Instant, handle: AckHandle, reason: ReasonCode) {
-        let version = self.config.version;
-        if let Some(traffic) = &mut self.traffic {
-            traffic.incoming.ack(handle, reason, version, &mut traffic.control);
-        }
-    }
-
-    /// Ends the connection: DISCONNECT becomes the last output and [`Event::Closing`] follows.
-    /// What is queued or in flight stays with the session. Without a link only the event comes.
-    ///
-    /// # Errors
-    ///
-    /// When the properties cannot be sent, or a disconnect is under way.
-    pub fn disconnect(
-        &mut self,
-        _now: Instant,
-        reason: ReasonCode,
-        properties: Properties,
-    ) -> Result<(), Refused<()>> {
-        let expiry = properties.as_ref().session_expiry_interval();
-        let revived = self.limits.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
-        let checked = if revived {
-            Err(RefusedReason::SessionExpiry)
-        } else {
-            self.check_command(&properties, PacketType::Disconnect)
-        };
-        checked.map_err(|reason| Refused { command: (), reason })?;
-        if let Some(expiry) = expiry {
-            self.limits.session_expiry = expiry;
-        }
-        let heard_of = match &self.state {
-            State::Offline => false,
-            State::Connecting { connect_sent, .. } => *connect_sent,
-            State::Online { .. } | State::Closing { .. } => true,
-        };
-        self.close(End::Requested, heard_of.then_some(LastWord { reason, properties }));
-        Ok(())
-    }
-
-    /// Ends everything that is not finished as lost. For the owner that will not connect again.
-    pub fn abandon(&mut self) {
-        if let Some(traffic) = &mut self.traffic {
-            traffic.outgoing.fail_all(&mut self.events);
-            traffic.requests.fail_all(&mut self.events);
-        }
-    }
-
     /// Appends pending output, up to the budget of `out`, and says whether there was any.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
         let before = out.len();
@@ -534,39 +390,6 @@ impl Session {
         })
     }
 
-    fn traffic(&mut self) -> &mut Traffic {
-        traffic(&mut self.traffic, &self.state, &self.limits)
-    }
-
-    fn check_publish(&self, message: &Message) -> Result<(), RefusedReason> {
-        self.check_command(&message.properties, PacketType::Publish)?;
-        if message.properties.as_ref().topic_alias().is_some() {
-            return Err(RefusedReason::TopicAlias);
-        }
-        let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
-        if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
-            return Err(RefusedReason::QueueFull);
-        }
-        Ok(())
-    }
-
-    fn check_command(
-        &self,
-        properties: &Properties,
-        packet_type: PacketType,
-    ) -> Result<(), RefusedReason> {
-        if matches!(self.state, State::Closing { .. }) {
-            return Err(RefusedReason::Disconnecting);
-        }
-        if !properties.as_ref().is_empty() {
-            if self.config.version != Version::V5 {
-                return Err(RefusedReason::OnlyV5);
-            }
-            properties.check(PropertyOwner::Packet(packet_type))?;
-        }
-        Ok(())
-    }
-
     /// Drops what only means something together with the broker's part of the session
     /// \[MQTT-3.2.2-5\]. The wish to be subscribed is not part of it.
     fn forget_session(&mut self) {
@@ -608,36 +431,5 @@ impl Session {
         self.partial_since
             .filter(|_| self.reading)
             .and_then(|since| since.checked_add(self.config.packet_timeout))
-    }
-}
-
-/// The traffic of a session, which comes into being with its first use.
-fn traffic<'a>(
-    traffic: &'a mut Option<Box<Traffic>>,
-    state: &State,
-    limits: &Limits,
-) -> &'a mut Traffic {
-    traffic.get_or_insert_with(|| {
-        let mut traffic = Box::new(Traffic {
-            outgoing: Outgoing::new(),
-            incoming: Incoming::default(),
-            requests: Requests::default(),
-            ids: PacketIds::new(),
-            control: Vec::new(),
-        });
-        if matches!(state, State::Online { .. }) {
-            traffic.outgoing.handle_connected(limits);
-        }
-        traffic
-    })
-}
-
-impl Traffic {
-    fn is_idle(&self) -> bool {
-        self.outgoing.is_idle()
-            && self.incoming.is_idle()
-            && self.requests.is_idle()
-            && self.ids.used_count() == 0
-            && self.control.is_empty()
     }
 }

@@ -10,10 +10,8 @@ use crate::codec::{
 
 use super::keepalive::KeepAlive;
 use super::state::State;
-use super::{
-    Connected, End, Event, Expiry, Inbox, Limits, ProtocolError, Received, Session, Traffic,
-    traffic,
-};
+use super::traffic::{Traffic, traffic};
+use super::{Connected, End, Event, Expiry, Inbox, Limits, ProtocolError, Received, Session};
 
 impl Session {
     pub(super) fn handle_frame<I: Inbox>(

@@ -1,0 +1,167 @@
+//! What an application asks of a session.
+
+use std::time::Instant;
+
+use crate::codec::{PacketType, Properties, PropertyOwner, ReasonCode, Version};
+
+use super::state::{LastWord, State};
+use super::{
+    AckHandle, End, Message, Refused, RefusedReason, Session, SubscribeRequest, Ticket,
+    UnsubscribeRequest,
+};
+
+impl Session {
+    /// Queues a message.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when the queue is full, after a disconnect was requested, or when
+    /// its properties cannot be sent.
+    pub fn publish(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        message: Message,
+    ) -> Result<(), Refused<Message>> {
+        if let Err(reason) = self.check_publish(&message) {
+            return Err(Refused { command: message, reason });
+        }
+        self.traffic().outgoing.enqueue(ticket, message);
+        Ok(())
+    }
+
+    /// Takes a queued message back; `None` when it was written already or is unknown.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
+        self.traffic.as_mut()?.outgoing.cancel(ticket)
+    }
+
+    /// Asks for subscriptions. They are live from the SUBACK on and are made again when the broker
+    /// has lost the session.
+    ///
+    /// # Errors
+    ///
+    /// Gives the request back when it has no filter, after a disconnect was requested, or when its
+    /// properties or options cannot be sent.
+    pub fn subscribe(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        request: SubscribeRequest,
+    ) -> Result<(), Refused<SubscribeRequest>> {
+        let no_local_shared = request
+            .filters
+            .iter()
+            .find(|(filter, options)| options.no_local && filter.shared().is_some());
+        let checked = match no_local_shared {
+            Some((filter, _)) => Err(RefusedReason::NoLocalShared(filter.clone())),
+            None if request.filters.is_empty() => Err(RefusedReason::NoFilter),
+            None => self.check_command(&request.properties, PacketType::Subscribe),
+        };
+        if let Err(reason) = checked {
+            return Err(Refused { command: request, reason });
+        }
+        self.traffic().requests.subscribe(ticket, request);
+        Ok(())
+    }
+
+    /// Asks for the end of subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Session::subscribe).
+    pub fn unsubscribe(
+        &mut self,
+        _now: Instant,
+        ticket: Ticket,
+        request: UnsubscribeRequest,
+    ) -> Result<(), Refused<UnsubscribeRequest>> {
+        let checked = if request.filters.is_empty() {
+            Err(RefusedReason::NoFilter) // [MQTT-3.10.3-2]
+        } else {
+            self.check_command(&request.properties, PacketType::Unsubscribe)
+        };
+        if let Err(reason) = checked {
+            return Err(Refused { command: request, reason });
+        }
+        self.traffic().requests.unsubscribe(ticket, request);
+        Ok(())
+    }
+
+    /// Acknowledges a message that was answered with [`Verdict::Hold`]. The acknowledgement leaves
+    /// once those of all older messages have left \[MQTT-4.6.0-2\]. A stale handle does nothing.
+    pub fn ack(&mut self, _now: Instant, handle: AckHandle, reason: ReasonCode) {
+        let version = self.config.version;
+        if let Some(traffic) = &mut self.traffic {
+            traffic.incoming.ack(handle, reason, version, &mut traffic.control);
+        }
+    }
+
+    /// Ends the connection: DISCONNECT becomes the last output and [`Event::Closing`] follows.
+    /// What is queued or in flight stays with the session. Without a link only the event comes.
+    ///
+    /// # Errors
+    ///
+    /// When the properties cannot be sent, or a disconnect is under way.
+    pub fn disconnect(
+        &mut self,
+        _now: Instant,
+        reason: ReasonCode,
+        properties: Properties,
+    ) -> Result<(), Refused<()>> {
+        let expiry = properties.as_ref().session_expiry_interval();
+        let revived = self.limits.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
+        let checked = if revived {
+            Err(RefusedReason::SessionExpiry)
+        } else {
+            self.check_command(&properties, PacketType::Disconnect)
+        };
+        checked.map_err(|reason| Refused { command: (), reason })?;
+        if let Some(expiry) = expiry {
+            self.limits.session_expiry = expiry;
+        }
+        let heard_of = match &self.state {
+            State::Offline => false,
+            State::Connecting { connect_sent, .. } => *connect_sent,
+            State::Online { .. } | State::Closing { .. } => true,
+        };
+        self.close(End::Requested, heard_of.then_some(LastWord { reason, properties }));
+        Ok(())
+    }
+
+    /// Ends everything that is not finished as lost. For the owner that will not connect again.
+    pub fn abandon(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.fail_all(&mut self.events);
+            traffic.requests.fail_all(&mut self.events);
+        }
+    }
+
+    fn check_publish(&self, message: &Message) -> Result<(), RefusedReason> {
+        self.check_command(&message.properties, PacketType::Publish)?;
+        if message.properties.as_ref().topic_alias().is_some() {
+            return Err(RefusedReason::TopicAlias);
+        }
+        let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
+        if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
+            return Err(RefusedReason::QueueFull);
+        }
+        Ok(())
+    }
+
+    fn check_command(
+        &self,
+        properties: &Properties,
+        packet_type: PacketType,
+    ) -> Result<(), RefusedReason> {
+        if matches!(self.state, State::Closing { .. }) {
+            return Err(RefusedReason::Disconnecting);
+        }
+        if !properties.as_ref().is_empty() {
+            if self.config.version != Version::V5 {
+                return Err(RefusedReason::OnlyV5);
+            }
+            properties.check(PropertyOwner::Packet(packet_type))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! The part of a session that an idle connection does without.
+
+use super::ids::PacketIds;
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
+use super::requests::Requests;
+use super::state::State;
+use super::{Limits, Session};
+
+/// What exists once a session has sent or received more than CONNECT and pings.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
+    pub(super) requests: Requests,
+    pub(super) ids: PacketIds<IdUse>,
+    /// Acknowledgements, ready to be written.
+    pub(super) control: Vec<u8>,
+}
+
+/// What a packet identifier in use stands for, by sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdUse {
+    Publish(u64),
+    Request(u64),
+}
+
+impl Session {
+    pub(super) fn traffic(&mut self) -> &mut Traffic {
+        traffic(&mut self.traffic, &self.state, &self.limits)
+    }
+}
+
+/// The traffic of a session, which comes into being with its first use.
+pub(super) fn traffic<'a>(
+    traffic: &'a mut Option<Box<Traffic>>,
+    state: &State,
+    limits: &Limits,
+) -> &'a mut Traffic {
+    traffic.get_or_insert_with(|| {
+        let mut traffic = Box::new(Traffic {
+            outgoing: Outgoing::new(),
+            incoming: Incoming::default(),
+            requests: Requests::default(),
+            ids: PacketIds::new(),
+            control: Vec::new(),
+        });
+        if matches!(state, State::Online { .. }) {
+            traffic.outgoing.handle_connected(limits);
+        }
+        traffic
+    })
+}
+
+impl Traffic {
+    pub(super) fn is_idle(&self) -> bool {
+        self.outgoing.is_idle()
+            && self.incoming.is_idle()
+            && self.requests.is_idle()
+            && self.ids.used_count() == 0
+            && self.control.is_empty()
+    }
+}
