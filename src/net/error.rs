@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "socks5")]
+use super::ProxyProblem;
 use super::Scheme;
 #[cfg(feature = "websocket")]
 use super::WebSocketProblem;
@@ -81,6 +83,17 @@ pub enum ConnectError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The proxy did not connect to the broker.
+    #[cfg(feature = "socks5")]
+    #[error("no connection through the proxy {proxy}: {problem}")]
+    Proxy {
+        /// The proxy's host and port.
+        proxy: String,
+        /// What is wrong.
+        problem: ProxyProblem,
+        /// What the proxy or the operating system said.
+        source: io::Error,
+    },
     /// There is no TLS configuration, and none could be made from the system's certificates.
     #[cfg(feature = "tls")]
     #[error("TLS is not configured and cannot be by default")]
@@ -136,6 +149,8 @@ impl ConnectError {
             | ConnectError::Dial { .. }
             | ConnectError::DialUnix { .. }
             | ConnectError::Unsupported { .. } => Stage::Dial,
+            #[cfg(feature = "socks5")]
+            ConnectError::Proxy { .. } => Stage::Proxy,
             #[cfg(feature = "tls")]
             ConnectError::TlsConfig(_) | ConnectError::Tls { .. } => Stage::Tls,
             #[cfg(feature = "websocket")]
@@ -156,6 +171,8 @@ impl ConnectError {
                 source.kind(),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
             ),
+            #[cfg(feature = "socks5")]
+            ConnectError::Proxy { problem, .. } => problem.is_transient(),
             #[cfg(feature = "tls")]
             ConnectError::Tls { problem, .. } => problem.is_transient(),
             #[cfg(feature = "tls")]

@@ -9,6 +9,8 @@ mod error;
 mod options;
 #[cfg(feature = "tls")]
 mod pem;
+#[cfg(feature = "socks5")]
+mod proxy;
 mod resolve;
 mod secret;
 mod stream;
@@ -29,6 +31,8 @@ pub use error::{ConnectError, Stage};
 pub use options::{BindAddress, ConnectOptions};
 #[cfg(feature = "tls")]
 pub use pem::{PemError, PemSource};
+#[cfg(feature = "socks5")]
+pub use proxy::{Proxy, ProxyProblem, ProxyUrlError};
 pub use resolve::Resolver;
 pub use secret::Secret;
 pub use stream::{Stream, Transport};
@@ -162,13 +166,32 @@ pub async fn resolve(
     clock.run(Stage::Resolve, &mut None, lookup(endpoint.host(), endpoint.port(), options)).await
 }
 
+/// Connects to the endpoint's host, through the proxy if there is one.
 async fn connect_tcp(
     endpoint: &Endpoint,
     options: &ConnectOptions,
     clock: &StageClock<'_>,
     timings: &mut Timings,
 ) -> Result<(SocketAddr, Stream), ConnectError> {
-    let (host, port) = (endpoint.host(), endpoint.port());
+    #[cfg(feature = "socks5")]
+    if let Some(proxy) = &options.proxy {
+        let dialled = dial_host(proxy.host(), proxy.port(), options, clock, timings).await;
+        let (peer, stream) = dialled.map_err(|error| proxy.unreachable(error))?;
+        let tcp = stream.into_tcp().expect("dialling makes TCP connections");
+        let handshake = proxy.handshake(endpoint, tcp);
+        let tcp = clock.run(Stage::Proxy, &mut timings.proxy, handshake).await?;
+        return Ok((peer, Stream::from_tcp(tcp)));
+    }
+    dial_host(endpoint.host(), endpoint.port(), options, clock, timings).await
+}
+
+async fn dial_host(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+    clock: &StageClock<'_>,
+    timings: &mut Timings,
+) -> Result<(SocketAddr, Stream), ConnectError> {
     let addrs = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => {

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+#[cfg(feature = "socks5")]
+use super::Proxy;
 use super::Resolver;
 #[cfg(feature = "tls")]
 use super::TlsConfig;
@@ -38,6 +40,10 @@ pub struct ConnectOptions {
     /// up (`TCP_USER_TIMEOUT`, RFC 5482). Without effect except on Linux, Android and Fuchsia.
     /// Default: the system's choice, which is about 15 minutes on Linux.
     pub user_timeout: Option<Duration>,
+    /// The proxy to connect through; it looks up the broker's name. Unix sockets are connected to
+    /// directly. Default: none.
+    #[cfg(feature = "socks5")]
+    pub proxy: Option<Proxy>,
     /// How `mqtts` and `wss` endpoints are secured. Default: [`TlsConfig::system`].
     #[cfg(feature = "tls")]
     pub tls: Option<TlsConfig>,
@@ -56,6 +62,8 @@ impl Default for ConnectOptions {
             nodelay: true,
             keepalive: None,
             user_timeout: None,
+            #[cfg(feature = "socks5")]
+            proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "websocket")]

@@ -12,6 +12,8 @@
 mod pem;
 #[cfg(feature = "tls")]
 mod pki;
+#[cfg(feature = "socks5")]
+mod proxy;
 #[path = "../support/mod.rs"]
 mod support;
 mod tcp;
