@@ -390,6 +390,12 @@ impl Session {
         })
     }
 
+    /// How many bytes of acknowledgements wait to be written. They grow with what arrives, and a
+    /// driver that cannot write should stop reading before they become many.
+    pub fn unsent_control_bytes(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.control.len())
+    }
+
     /// Drops what only means something together with the broker's part of the session
     /// \[MQTT-3.2.2-5\]. The wish to be subscribed is not part of it.
     fn forget_session(&mut self) {
