@@ -1,9 +1,59 @@
 //! An async MQTT client library for 3.1, 3.1.1 and 5.0, and the tools built on it.
 //!
-//! The floors, from the ground up: [`codec`] turns bytes into packets and back, [`session`] is the
-//! protocol engine without I/O, [`net`] moves bytes, [`driver`] joins one session to one stream,
-//! [`client`] is the handle an application holds, `load` opens very many connections, `passwd`
-//! edits password files and `cli` holds the command-line tools.
+//! ```no_run
+//! use midge::{Client, QoS};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let (client, mut inbox) = Client::builder("mqtt://localhost")?.client_id("lamp").start()?;
+//! client.connected().await?;
+//!
+//! let mut orders = client.subscribe("lamp/set").qos(QoS::AtLeastOnce).await?;
+//! client.publish("lamp/state", "off").qos(QoS::AtLeastOnce).retain(true).await?;
+//! while let Some(order) = orders.next().await {
+//!     client.publish("lamp/state", order.into_payload()).retain(true).enqueue().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The library owns the task that talks to the broker: it runs on the current Tokio runtime from
+//! [`ClientBuilder::start`] on, connects again when the connection is lost, and subscribes again
+//! when the broker has lost the session. Handles are cheap clones, futures may be dropped at any
+//! time without anything being lost, and every queue is bounded ([`client`] has the table).
+//!
+//! # Where to look
+//!
+//! | to | use |
+//! |---|---|
+//! | set up a client | [`Client::builder`], [`ClientBuilder`] |
+//! | publish, and know that it arrived | [`Client::publish`] awaited |
+//! | publish as fast as the connection goes | [`Publish::enqueue`], [`Client::flush`] |
+//! | publish where waiting is impossible | [`Publish::try_enqueue`], [`Handle`] |
+//! | receive the messages of one filter | [`Client::subscribe`], [`Subscription`] |
+//! | receive everything else | [`Inbox`] |
+//! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
+//! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
+//! | end | [`Client::disconnect`], [`Client::closed`] |
+//!
+//! # The floors
+//!
+//! From the ground up: [`codec`] turns bytes into packets and back, [`session`] is the protocol
+//! engine without I/O, [`net`] moves bytes, [`driver`] joins one session to one stream, [`client`]
+//! is the handle an application holds, `load` opens very many connections, `passwd` edits password
+//! files and `cli` holds the command-line tools.
+//!
+//! # Features
+//!
+//! All are additive. The client library itself needs none.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `tls` | yes | `mqtts://` and `wss://`, on rustls with the ring provider |
+//! | `websocket` | yes | `ws://` and, with `tls`, `wss://` |
+//! | `socks5` | yes | SOCKS5 proxies |
+//! | `load` | with `cli` | `midge::load`, the engine of the load tester |
+//! | `passwd` | with `cli` | `midge::passwd`, password files |
+//! | `cli` | yes | the command-line tools |
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub)]
 #![cfg_attr(
@@ -30,3 +80,14 @@ pub mod session;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+
+#[doc(inline)]
+pub use crate::client::{
+    Client, ClientBuilder, Delivery, Flow, Handle, Inbox, Message, MessageRef, Publish, Reconnect,
+    Subscription, Will,
+};
+#[doc(inline)]
+pub use crate::codec::{
+    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicFilter, TopicName,
+    Version,
+};

@@ -1,1 +1,309 @@
-//! The client handle: connect, publish, subscribe, reconnect.
+//! The client: cheap handles on a task that connects, keeps the connection and makes it again.
+//!
+//! [`Client::builder`] sets one up and [`ClientBuilder::start`] starts it; from then on the library
+//! owns a task that does all the work, and nothing has to be polled. A [`Client`] publishes and
+//! subscribes; messages arrive in a hook ([`ClientBuilder::on_message`]), in the streams of
+//! [`Subscription`]s, or in the [`Inbox`].
+//!
+//! Not here: the protocol ([`session`](crate::session)), sockets ([`net`](crate::net)), bytes to
+//! and from them ([`driver`](crate::driver)).
+//!
+//! # What is bounded, and what happens at the bound
+//!
+//! | what | bound | at the bound |
+//! |---|---|---|
+//! | admitted, unconfirmed messages | [`OutgoingQueue`], count and bytes | `enqueue` waits, `try_enqueue` gives the message back |
+//! | QoS 1 and 2 messages to the broker | [`max_inflight`](ClientBuilder::max_inflight), the broker's Receive Maximum | the others wait in the queue |
+//! | QoS 0 messages in a stream | [`inbox_capacity`](ClientBuilder::inbox_capacity), [`inbox_bytes`](ClientBuilder::inbox_bytes) | the oldest goes; [`Message::lagged`] tells |
+//! | QoS 1 and 2 messages in a stream | [`receive_maximum`](ClientBuilder::receive_maximum), and the same | unacknowledged, so the broker waits; beyond the bound the socket is not read |
+//! | size of a packet | [`maximum_packet_size`](ClientBuilder::maximum_packet_size) | the connection is closed with PACKET_TOO_LARGE |
+
+mod dispatch;
+mod error;
+mod hooks;
+mod info;
+mod mailbox;
+mod message;
+mod options;
+mod publish;
+mod shared;
+mod stream;
+mod subscribe;
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use crate::codec::{Properties, ReasonCode, SubscribeOptions, TopicFilter};
+use crate::net::EndpointError;
+
+pub use self::error::{
+    BuildError, ConnectError, DisconnectError, EnqueueError, PublishError, RequestError,
+    SubscribeError, UnsubscribeError,
+};
+pub use self::hooks::{Flow, Handle, PacketView};
+pub use self::info::{
+    CloseReason, ConnectInfo, DisconnectCause, DisconnectInfo, DisconnectedBy, State, Stats,
+};
+pub use self::message::{Message, MessageRef};
+pub use self::options::{ClientBuilder, OutgoingQueue, Reconnect};
+pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture};
+pub use self::stream::Inbox;
+pub use self::subscribe::{Subscribe, Subscription};
+pub use crate::driver::Direction;
+pub use crate::session::Message as OutgoingMessage;
+pub use crate::session::{Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
+
+use self::mailbox::Command;
+use self::shared::Shared;
+
+/// A handle on a running client. Clones are handles on the same client.
+///
+/// When the last one is dropped, what was admitted has one second to be confirmed; then the client
+/// sends a DISCONNECT and ends.
+///
+/// ```no_run
+/// use midge::{Client, QoS};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (client, _inbox) = Client::builder("mqtt://localhost")?.start()?;
+/// let mut lamps = client.subscribe("lamps/+/state").qos(QoS::AtLeastOnce).await?;
+/// client.publish("lamps/kitchen/set", "on").qos(QoS::AtLeastOnce).await?;
+/// while let Some(message) = lamps.next().await {
+///     println!("{}: {:?}", message.topic(), message.payload());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    guard: Arc<ClientGuard>,
+}
+
+/// Notices when the last [`Client`] goes.
+pub(super) struct ClientGuard {
+    shared: Arc<Shared>,
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        self.shared.mailbox.send(Command::HandlesGone);
+    }
+}
+
+impl Client {
+    /// Sets up a client for a URL such as `mqtt://localhost` or `mqtt://user:password@[::1]:1884`.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`] says what is wrong with the URL.
+    pub fn builder(url: &str) -> Result<ClientBuilder, EndpointError> {
+        ClientBuilder::from_url(url)
+    }
+
+    /// Waits until the broker has accepted the connection; returns at once while it is up.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] once the client has ended and will make no further attempt. The failures
+    /// before that go to [`on_connect_failure`](ClientBuilder::on_connect_failure).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn connected(&self) -> Result<ConnectInfo, ConnectError> {
+        let mut state = self.shared.state.subscribe();
+        let settled = state
+            .wait_for(|state| matches!(state, State::Connected(_) | State::Closed(_)))
+            .await
+            .map(|state| state.clone());
+        match settled {
+            Ok(State::Connected(info)) => Ok((*info).clone()),
+            Ok(State::Closed(CloseReason::ConnectFailed(error))) => Err(error),
+            Ok(State::Closed(CloseReason::Disconnected(cause))) => {
+                Err(ConnectError::Ended(Some(cause)))
+            }
+            _ => Err(ConnectError::Ended(None)),
+        }
+    }
+
+    /// Prepares a message: see [`Publish`] for the ways to finish.
+    ///
+    /// ```no_run
+    /// # use midge::{Client, QoS};
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.publish("status", "up").qos(QoS::AtLeastOnce).retain(true).await?;
+    ///
+    /// let mut deliveries = Vec::new();
+    /// for n in 0..10_000 {
+    ///     deliveries.push(client.publish("count", n.to_string()).enqueue().await?);
+    /// }
+    /// for delivery in deliveries {
+    ///     delivery.await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish(&self, topic: impl IntoTopic, payload: impl Into<Bytes>) -> Publish<'_> {
+        Publish::new(&self.shared, topic, payload)
+    }
+
+    /// Prepares a subscription with a stream of its own: see [`Subscribe`].
+    pub fn subscribe(&self, filter: impl AsRef<str>) -> Subscribe<'_> {
+        Subscribe::new(&self.shared, filter.as_ref().try_into())
+    }
+
+    /// Makes several subscriptions with one SUBSCRIBE and returns the broker's answer to each
+    /// filter, which can be a refusal. The messages go to the
+    /// [`on_message`](ClientBuilder::on_message) hook and the [`Inbox`].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] tells why there was no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the request is admitted means that it is not sent; after that
+    /// the subscriptions are made, and only the answer is lost.
+    pub async fn subscribe_many(
+        &self,
+        filters: Vec<(TopicFilter, SubscribeOptions)>,
+        properties: Properties,
+    ) -> Result<Vec<ReasonCode>, RequestError> {
+        subscribe::subscribe_many(&self.shared, filters, properties).await
+    }
+
+    /// Ends subscriptions with one UNSUBSCRIBE and returns the broker's answer to each filter;
+    /// there is none in 3.x. Streams with these filters end.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] tells why there was no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the request is admitted means that it is not sent; after that
+    /// the subscriptions end, and only the answer is lost.
+    pub async fn unsubscribe_many(
+        &self,
+        filters: Vec<TopicFilter>,
+        properties: Properties,
+    ) -> Result<Vec<ReasonCode>, RequestError> {
+        subscribe::unsubscribe_many(&self.shared, filters, properties).await
+    }
+
+    /// Waits until everything admitted so far has ended: each message written and confirmed, or
+    /// failed.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseReason`] when the client ends first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn flush(&self) -> Result<(), CloseReason> {
+        let (done, flushed) = oneshot::channel();
+        self.shared.mailbox.send_numbered(|ticket| Command::Flush { ticket, done });
+        match flushed.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.closed().await),
+        }
+    }
+
+    /// Ends the client with a DISCONNECT, which suppresses the will. Messages that are not yet
+    /// confirmed fail: [`flush`](Self::flush) first to have them all sent.
+    ///
+    /// Returns when the DISCONNECT is written and the socket closed, or at once without a
+    /// connection.
+    ///
+    /// # Errors
+    ///
+    /// [`DisconnectError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends even if the future is dropped, once it was polled.
+    pub async fn disconnect(&self) -> Result<(), DisconnectError> {
+        self.disconnect_with(ReasonCode::SUCCESS, Properties::default()).await
+    }
+
+    /// Like [`disconnect`](Self::disconnect), with a reason and properties of its own in 5.0. With
+    /// [`ReasonCode::DISCONNECT_WITH_WILL`] the broker publishes the will all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`DisconnectError`]; after [`Invalid`](DisconnectError::Invalid) the client goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends even if the future is dropped, once it was polled.
+    pub async fn disconnect_with(
+        &self,
+        reason: ReasonCode,
+        properties: Properties,
+    ) -> Result<(), DisconnectError> {
+        let (done, result) = oneshot::channel();
+        let done = Some(done);
+        self.shared.mailbox.send(Command::Disconnect { reason, properties, done });
+        let result = result.await.unwrap_or(Err(DisconnectError::Closed));
+        if !matches!(result, Err(DisconnectError::Invalid(_))) {
+            self.closed().await;
+        }
+        result
+    }
+
+    /// Waits until the client has ended for good, and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn closed(&self) -> CloseReason {
+        let mut state = self.shared.state.subscribe();
+        let closed = state.wait_for(|state| matches!(state, State::Closed(_))).await;
+        match closed.as_deref() {
+            Ok(State::Closed(reason)) => reason.clone(),
+            _ => CloseReason::RuntimeStopped,
+        }
+    }
+
+    /// Stops reading the socket, so that TCP holds the broker back. Writing and the pings go on,
+    /// and the broker is not taken for dead meanwhile. Up to 64 KiB that were read before are
+    /// still handed over.
+    pub fn pause_reading(&self) {
+        self.shared.mailbox.set_reading_paused(true);
+    }
+
+    /// Reads the socket again.
+    pub fn resume_reading(&self) {
+        self.shared.mailbox.set_reading_paused(false);
+    }
+
+    /// Returns a watch of what the client is doing.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.shared.state.subscribe()
+    }
+
+    /// Returns the counters as they are.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats()
+    }
+
+    /// Returns a handle that does not keep the client alive, as hooks get it.
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("state", &*self.shared.state.borrow())
+            .field("handles", &Arc::strong_count(&self.guard))
+            .finish_non_exhaustive()
+    }
+}

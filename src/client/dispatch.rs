@@ -1,0 +1,448 @@
+//! Where messages and events go: to the hooks first, then to the streams and to those who wait.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::codec::{Packet, ReasonCode, TopicFilter};
+use crate::driver::{Direction, LinkInbox};
+use crate::session::{
+    self, End, Event, PublishFailure, Receipt, Received, RequestFailure, Session, SubscribeReceipt,
+    Ticket, Verdict,
+};
+
+use super::error::{PublishError, RequestError};
+use super::hooks::{Flow, HookCaller};
+use super::info::{ConnectInfo, State};
+use super::message::MessageRef;
+use super::shared::Shared;
+use super::stream::{Held, Pushed, Queue, Route};
+use super::task::now;
+
+/// Gives out what a session has to tell.
+pub(super) struct Dispatch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) hooks: HookCaller,
+    /// What is admitted and not finished.
+    pending: HashMap<Ticket, Pending, BuildHasherDefault<TicketHasher>>,
+    routes: Vec<Route>,
+    inbox: Arc<Queue>,
+    /// Queues with more in them than they are meant for.
+    overfull: Vec<Arc<Queue>>,
+    flushes: Vec<Flush>,
+    /// Room to be given back, in one go.
+    freed_messages: usize,
+    freed_bytes: usize,
+    /// The connection that is being made or is up.
+    pub(super) connection: Connection,
+    /// A handle wants the socket not to be read.
+    pub(super) reading_paused: bool,
+    /// The client is ending for good.
+    pub(super) ending: bool,
+}
+
+/// What is known of one connection.
+#[derive(Default)]
+pub(super) struct Connection {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) attempts: u32,
+    /// When the broker accepted it, if it has.
+    pub(super) accepted_at: Option<Instant>,
+    /// Why the session ended it.
+    pub(super) end: Option<Box<End>>,
+}
+
+/// Who waits for the end of a command.
+enum Pending {
+    Publish {
+        bytes: usize,
+        done: oneshot::Sender<Result<Receipt, PublishError>>,
+    },
+    Subscribe {
+        bytes: usize,
+        done: RequestWaiter,
+    },
+    Unsubscribe {
+        bytes: usize,
+        filters: Vec<TopicFilter>,
+        done: RequestWaiter,
+    },
+    /// Sent for a stream that was dropped; nobody waits, and it took no room.
+    Farewell,
+}
+
+type RequestWaiter = Option<oneshot::Sender<Result<SubscribeReceipt, RequestError>>>;
+
+/// Waits for all that was pending when it came.
+struct Flush {
+    /// The first ticket that it does not wait for.
+    until: Ticket,
+    left: usize,
+    done: oneshot::Sender<()>,
+}
+
+impl Dispatch {
+    pub(super) fn new(shared: Arc<Shared>, hooks: HookCaller, inbox: Arc<Queue>) -> Dispatch {
+        Dispatch {
+            shared,
+            hooks,
+            pending: HashMap::default(),
+            routes: Vec::new(),
+            inbox,
+            overfull: Vec::new(),
+            flushes: Vec::new(),
+            freed_messages: 0,
+            freed_bytes: 0,
+            connection: Connection::default(),
+            reading_paused: false,
+            ending: false,
+        }
+    }
+
+    /// Whether nothing is admitted and unfinished.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn await_publish(
+        &mut self,
+        ticket: Ticket,
+        bytes: usize,
+        done: oneshot::Sender<Result<Receipt, PublishError>>,
+    ) {
+        self.pending.insert(ticket, Pending::Publish { bytes, done });
+    }
+
+    pub(super) fn await_subscribe(
+        &mut self,
+        ticket: Ticket,
+        bytes: usize,
+        route: Option<Route>,
+        done: RequestWaiter,
+    ) {
+        self.routes.extend(route);
+        self.pending.insert(ticket, Pending::Subscribe { bytes, done });
+    }
+
+    pub(super) fn await_unsubscribe(
+        &mut self,
+        ticket: Ticket,
+        bytes: usize,
+        filters: Vec<TopicFilter>,
+        done: RequestWaiter,
+    ) {
+        self.pending.insert(ticket, Pending::Unsubscribe { bytes, filters, done });
+    }
+
+    pub(super) fn await_farewell(&mut self, ticket: Ticket) {
+        self.pending.insert(ticket, Pending::Farewell);
+    }
+
+    /// Answers once everything that is pending has ended. `until` is the ticket of the flush.
+    pub(super) fn await_flush(&mut self, until: Ticket, done: oneshot::Sender<()>) {
+        match self.pending.len() {
+            0 => drop(done.send(())),
+            left => self.flushes.push(Flush { until, left, done }),
+        }
+    }
+
+    /// Takes a route away; returns its filter if no other route has the same.
+    pub(super) fn remove_route(&mut self, number: u64) -> Option<TopicFilter> {
+        let index = self.routes.iter().position(|route| route.number == number)?;
+        let filter = self.routes.swap_remove(index).filter;
+        self.routes.iter().all(|route| route.filter != filter).then_some(filter)
+    }
+
+    /// Ends the streams of filters that are no longer subscribed.
+    fn end_routes(&mut self, filters: &[TopicFilter]) {
+        self.routes.retain(|route| {
+            let gone = filters.contains(&route.filter);
+            if gone {
+                route.queue.end();
+            }
+            !gone
+        });
+    }
+
+    /// Gives back the room of what has ended, and looks which streams have caught up.
+    pub(super) fn settle(&mut self) {
+        if self.freed_messages > 0 {
+            self.shared.mailbox.release(self.freed_messages, self.freed_bytes);
+            self.freed_messages = 0;
+            self.freed_bytes = 0;
+        }
+        self.overfull.retain(|queue| queue.is_overfull());
+    }
+
+    /// Gives back the memory of a past burst.
+    pub(super) fn shrink(&mut self) {
+        self.pending.shrink_to(0);
+        self.flushes.shrink_to(0);
+        self.overfull.shrink_to(0);
+    }
+
+    /// Lets all streams run out.
+    pub(super) fn end_streams(&mut self) {
+        self.inbox.end();
+        for route in self.routes.drain(..) {
+            route.queue.end();
+        }
+    }
+
+    pub(super) fn published(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) {
+        self.hooks.on_publish(ticket, &result);
+        let counters = &self.shared.counters;
+        match &result {
+            Ok(_) => counters.messages_published.add(1),
+            Err(error) => {
+                counters.publish_failures.add(1);
+                tracing::debug!(ticket = ticket.get(), %error, "publish failed");
+            }
+        }
+        if let Some(Pending::Publish { bytes, done }) = self.take_pending(ticket) {
+            self.free(bytes);
+            // Nobody may be waiting any more.
+            let _ = done.send(result);
+        }
+    }
+
+    pub(super) fn subscribed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<SubscribeReceipt, RequestError>,
+    ) {
+        self.hooks.on_subscribe(ticket, &result);
+        let accepted = result
+            .as_ref()
+            .is_ok_and(|receipt| receipt.reasons.iter().any(|reason| !reason.is_error()));
+        if !accepted {
+            self.routes.retain(|route| route.number != ticket.get());
+        }
+        if let Some(Pending::Subscribe { bytes, done }) = self.take_pending(ticket) {
+            self.free(bytes);
+            let _ = done.map(|done| done.send(result));
+        }
+    }
+
+    pub(super) fn unsubscribed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<SubscribeReceipt, RequestError>,
+    ) {
+        self.hooks.on_unsubscribe(ticket, &result);
+        if let Some(Pending::Unsubscribe { bytes, filters, done }) = self.take_pending(ticket) {
+            if result.is_ok() {
+                self.end_routes(&filters);
+            }
+            self.free(bytes);
+            let _ = done.map(|done| done.send(result));
+        }
+    }
+
+    fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
+        let pending = self.pending.remove(&ticket)?;
+        if !self.flushes.is_empty() {
+            for flush in self.flushes.iter_mut().filter(|flush| ticket < flush.until) {
+                flush.left -= 1;
+            }
+            for flush in self.flushes.extract_if(.., |flush| flush.left == 0) {
+                let _ = flush.done.send(());
+            }
+        }
+        Some(pending)
+    }
+
+    fn free(&mut self, bytes: usize) {
+        self.freed_messages += 1;
+        self.freed_bytes += bytes;
+    }
+
+    fn publish_error(&self, failure: PublishFailure) -> PublishError {
+        match failure {
+            PublishFailure::Lost { maybe_delivered } if self.ending => {
+                PublishError::Closed { maybe_delivered }
+            }
+            failure => failure.into(),
+        }
+    }
+
+    fn request_error(&self, failure: RequestFailure) -> RequestError {
+        match failure {
+            RequestFailure::Lost if self.ending => RequestError::Closed,
+            failure => failure.into(),
+        }
+    }
+
+    fn connected(&mut self, session: &Session, connected: session::Connected) {
+        self.connection.accepted_at = Some(now());
+        let info = Arc::new(ConnectInfo {
+            client_id: session.client_id().into(),
+            session_present: connected.session_present,
+            session_lost: connected.session_lost,
+            reason: connected.reason,
+            properties: connected.properties,
+            limits: *session.limits(),
+            attempts: self.connection.attempts,
+            peer: self.connection.peer,
+        });
+        tracing::info!(
+            peer = info.peer.map(tracing::field::display),
+            session_present = info.session_present,
+            attempts = info.attempts,
+            "connected"
+        );
+        self.shared.counters.connects.add(1);
+        self.hooks.on_connect(&info);
+        self.shared.state.send_replace(State::Connected(info));
+    }
+
+    fn resubscribed(&mut self, reasons: Vec<(TopicFilter, ReasonCode)>) {
+        let refused: Vec<_> = reasons
+            .into_iter()
+            .filter(|(_, reason)| reason.is_error())
+            .map(|(filter, reason)| {
+                tracing::warn!(%filter, %reason, "the broker refused to subscribe again");
+                filter
+            })
+            .collect();
+        if !refused.is_empty() {
+            self.end_routes(&refused);
+        }
+    }
+
+    /// Brings a message to the streams that claim it, or to the inbox.
+    fn route(&mut self, message: &MessageRef<'_>, ack: Option<session::AckHandle>) -> Verdict {
+        let owned = message.to_message();
+        let held = ack.map(|handle| Arc::new(Held::new(handle, Arc::clone(&self.shared))));
+        let mut claimed = false;
+        for route in &self.routes {
+            if route.claims(message) {
+                claimed |= keep(
+                    &route.queue,
+                    owned.clone(),
+                    held.clone(),
+                    &mut self.overfull,
+                    &self.shared,
+                );
+            }
+        }
+        if !claimed && !keep(&self.inbox, owned, held.clone(), &mut self.overfull, &self.shared) {
+            self.shared.counters.messages_unclaimed.add(1);
+        }
+        // Who holds it acknowledges it by letting go, even if that has happened already.
+        Verdict::Hold
+    }
+}
+
+impl session::Inbox for Dispatch {
+    fn message(&mut self, received: Received<'_>) -> Verdict {
+        if self.hooks.panicked().is_some() {
+            // The client is ending: what it has not taken stays with the broker.
+            return Verdict::Hold;
+        }
+        let publish = &received.publish;
+        tracing::trace!(topic = publish.topic, qos = u8::from(publish.qos), "message received");
+        self.shared.counters.messages_received.add(1);
+        let message = MessageRef::new(publish);
+        match self.hooks.on_message(&message) {
+            Flow::Taken => Verdict::Ack,
+            Flow::Continue => self.route(&message, received.ack),
+        }
+    }
+}
+
+impl LinkInbox for Dispatch {
+    fn event(&mut self, session: &mut Session, event: Event) {
+        match event {
+            Event::Connected(connected) => self.connected(session, *connected),
+            Event::Published { ticket, result } => {
+                self.published(ticket, result.map_err(|failure| self.publish_error(failure)));
+            }
+            Event::Subscribed { ticket, result } => {
+                self.subscribed(ticket, result.map_err(|failure| self.request_error(failure)));
+            }
+            Event::Unsubscribed { ticket, result } => {
+                self.unsubscribed(ticket, result.map_err(|failure| self.request_error(failure)));
+            }
+            Event::Resubscribed { reasons } => self.resubscribed(reasons),
+            Event::Pong { rtt } => tracing::trace!(?rtt, "ping answered"),
+            Event::Closing(end) => {
+                self.connection.end.get_or_insert(end);
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        self.hooks.on_idle();
+    }
+
+    fn wants_input(&self) -> bool {
+        !self.reading_paused && self.overfull.is_empty()
+    }
+
+    fn observes_packets(&self) -> bool {
+        self.hooks.observes_packets()
+    }
+
+    fn packet(&mut self, direction: Direction, packet: &Packet<'_>, size: usize) {
+        self.hooks.on_packet(direction, packet, size);
+    }
+}
+
+impl Route {
+    fn claims(&self, message: &MessageRef<'_>) -> bool {
+        if let Some(identifier) = self.identifier {
+            let mut carried = message.properties().subscription_identifiers().peekable();
+            if carried.peek().is_some() {
+                return carried.any(|carried| carried == identifier);
+            }
+        }
+        self.filter.matches(message.topic())
+    }
+}
+
+/// Puts a message into a queue; false when its consumer is gone.
+fn keep(
+    queue: &Arc<Queue>,
+    message: super::Message,
+    held: Option<Arc<Held>>,
+    overfull: &mut Vec<Arc<Queue>>,
+    shared: &Shared,
+) -> bool {
+    match queue.push(message, held) {
+        Pushed::Abandoned => false,
+        Pushed::Kept { dropped, overfull: is_overfull } => {
+            shared.counters.messages_dropped.add(dropped);
+            if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                tracing::debug!("a stream is full: no more is read until its consumer catches up");
+                overfull.push(Arc::clone(queue));
+            }
+            true
+        }
+    }
+}
+
+/// Spreads tickets, which are numbers in sequence of this process's own making.
+#[derive(Default)]
+struct TicketHasher(u64);
+
+impl Hasher for TicketHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The table takes its index from the low bits and its tag from the high ones.
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+}

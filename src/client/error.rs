@@ -1,0 +1,298 @@
+//! How the operations of a client fail: one small enum per operation.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::{EncodeError, Properties, QoS, ReasonCode, TopicError};
+use crate::net;
+use crate::session::{ConfigError, ProtocolError, PublishFailure, RefusedReason, RequestFailure};
+
+use super::OutgoingMessage;
+use super::info::DisconnectCause;
+use super::mailbox::NotAdmitted;
+
+/// Says why a client was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting cannot be sent, or contradicts another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A queue without room would take no message.
+    #[error("the {0} must not be 0")]
+    Zero(&'static str),
+    /// The keep alive is longer than the protocol can say.
+    #[error("a keep alive of {0:?} is longer than 65,535 seconds")]
+    KeepAliveTooLong(Duration),
+    /// There is no Tokio runtime to run on.
+    #[error("a client must be started within a Tokio runtime")]
+    NoRuntime(#[source] tokio::runtime::TryCurrentError),
+}
+
+/// Says why an attempt to connect failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No connection to carry MQTT came to be.
+    #[error(transparent)]
+    Network(Arc<net::ConnectError>),
+    /// The broker refused the connection in its CONNACK.
+    #[error("the broker refused the connection: {reason}{}", quoted(properties))]
+    Refused {
+        /// Why; the return codes of 3.x are translated, see [`ReasonCode::to_v3_connack`].
+        reason: ReasonCode,
+        /// Reason string, server reference and user properties, 5.0 only.
+        properties: Properties,
+    },
+    /// What answered breaks the protocol, or does not speak it at all.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The broker did not answer CONNECT.
+    #[error("the broker did not answer CONNECT within {after:?}")]
+    NoAnswer {
+        /// The time allowed from the first step of the attempt.
+        after: Duration,
+    },
+    /// The connection was closed before the broker answered.
+    #[error("the connection was closed before the broker answered CONNECT")]
+    Closed {
+        /// How many bytes of an answer had arrived.
+        partial_bytes: usize,
+    },
+    /// The connection broke before the broker answered.
+    #[error("the connection broke before the broker answered CONNECT")]
+    Io(#[source] Arc<io::Error>),
+    /// The broker answered with a DISCONNECT.
+    #[error("the broker disconnected: {reason}{}", quoted(properties))]
+    ServerDisconnect {
+        /// Why.
+        reason: ReasonCode,
+        /// Reason string, server reference and user properties.
+        properties: Properties,
+    },
+    /// The CONNECT that the settings make does not fit into a packet.
+    #[error(transparent)]
+    Unsendable(#[from] EncodeError),
+    /// The client has ended otherwise.
+    #[error("the client has ended")]
+    Ended(#[source] Option<DisconnectCause>),
+}
+
+impl ConnectError {
+    /// Returns whether the same attempt may succeed later, with nothing changed on this side.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ConnectError::Network(error) => error.is_retryable(),
+            ConnectError::Refused { reason, .. }
+            | ConnectError::ServerDisconnect { reason, .. } => {
+                matches!(
+                    *reason,
+                    ReasonCode::UNSPECIFIED_ERROR
+                        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+                        | ReasonCode::SERVER_UNAVAILABLE
+                        | ReasonCode::SERVER_BUSY
+                        | ReasonCode::SERVER_SHUTTING_DOWN
+                        | ReasonCode::QUOTA_EXCEEDED
+                        | ReasonCode::CONNECTION_RATE_EXCEEDED
+                )
+            }
+            ConnectError::Protocol(_)
+            | ConnectError::NoAnswer { .. }
+            | ConnectError::Closed { .. }
+            | ConnectError::Io(_) => true,
+            ConnectError::Unsendable(_) | ConnectError::Ended(_) => false,
+        }
+    }
+}
+
+/// Says why a message was not admitted. It comes back, where there was one.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The topic is not a topic name.
+    #[error(transparent)]
+    InvalidTopic(#[from] TopicError),
+    /// As many messages or bytes are queued as may be.
+    #[error("the queue of outgoing messages is full")]
+    Full(Box<OutgoingMessage>),
+    /// The client has ended.
+    #[error("the client has ended")]
+    Closed(Box<OutgoingMessage>),
+}
+
+/// Says why a publish did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic is not a topic name.
+    #[error(transparent)]
+    InvalidTopic(#[from] TopicError),
+    /// The message cannot be sent as it is: a property that does not belong there, or properties
+    /// in MQTT 3.x.
+    #[error(transparent)]
+    Invalid(#[from] RefusedReason),
+    /// A field does not fit into a packet.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The packet is larger than the broker takes.
+    #[error("the packet has {size} bytes and the broker takes at most {max}")]
+    TooLarge {
+        /// The packet's size in bytes.
+        size: usize,
+        /// The broker's Maximum Packet Size.
+        max: u32,
+    },
+    /// The broker does not take this quality of service.
+    #[error("the broker takes at most QoS {}", u8::from(*max))]
+    QosNotSupported {
+        /// Its Maximum QoS.
+        max: QoS,
+    },
+    /// The broker keeps no retained messages.
+    #[error("the broker does not keep retained messages")]
+    RetainNotSupported,
+    /// The broker refused the message.
+    #[error("the broker refused the message: {reason}{}", quoted(properties))]
+    Rejected {
+        /// Why.
+        reason: ReasonCode,
+        /// Reason string and user properties, 5.0 only.
+        properties: Properties,
+    },
+    /// The connection was lost, and with it what was known of the message.
+    #[error("the connection was lost before the message was confirmed")]
+    Lost {
+        /// Whether a part of it had been sent, so that it may have arrived.
+        maybe_delivered: bool,
+    },
+    /// The client ended first.
+    #[error("the client ended before the message was confirmed")]
+    Closed {
+        /// Whether a part of it had been sent, so that it may have arrived.
+        maybe_delivered: bool,
+    },
+}
+
+impl From<PublishFailure> for PublishError {
+    fn from(failure: PublishFailure) -> PublishError {
+        match failure {
+            PublishFailure::Rejected { reason, properties } => {
+                PublishError::Rejected { reason, properties }
+            }
+            PublishFailure::TooLarge { size, max } => PublishError::TooLarge { size, max },
+            PublishFailure::QosNotSupported { max } => PublishError::QosNotSupported { max },
+            PublishFailure::RetainNotSupported => PublishError::RetainNotSupported,
+            PublishFailure::Lost { maybe_delivered } => PublishError::Lost { maybe_delivered },
+            PublishFailure::Invalid(error) => PublishError::Encode(error),
+        }
+    }
+}
+
+impl From<EnqueueError> for PublishError {
+    fn from(error: EnqueueError) -> PublishError {
+        match error {
+            EnqueueError::InvalidTopic(error) => PublishError::InvalidTopic(error),
+            // Who waits for room is never told that there is none.
+            EnqueueError::Full(_) | EnqueueError::Closed(_) => {
+                PublishError::Closed { maybe_delivered: false }
+            }
+        }
+    }
+}
+
+/// Says why a SUBSCRIBE or UNSUBSCRIBE was not answered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The filter is not a topic filter.
+    #[error(transparent)]
+    InvalidFilter(#[from] TopicError),
+    /// The request cannot be sent as it is.
+    #[error(transparent)]
+    Invalid(#[from] RefusedReason),
+    /// A field does not fit into a packet.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The broker announced that it does not have the feature.
+    #[error("the broker does not support {0}")]
+    NotSupported(&'static str),
+    /// The packet is larger than the broker takes.
+    #[error("the packet has {size} bytes and the broker takes at most {max}")]
+    TooLarge {
+        /// The packet's size in bytes.
+        size: usize,
+        /// The broker's Maximum Packet Size.
+        max: u32,
+    },
+    /// The broker refused the filter; only from calls with a single one.
+    #[error("the broker refused \"{filter}\": {reason}")]
+    Rejected {
+        /// The filter.
+        filter: Box<str>,
+        /// Why.
+        reason: ReasonCode,
+    },
+    /// No answer came in time.
+    #[error("the broker did not answer in time")]
+    Timeout,
+    /// The session ended first; whether the broker acted on the request is unknown.
+    #[error("the session ended before the broker answered")]
+    Lost,
+    /// As much is queued as may be; only from calls that do not wait.
+    #[error("the queue of outgoing messages is full")]
+    Full,
+    /// The client ended first.
+    #[error("the client ended before the broker answered")]
+    Closed,
+}
+
+/// Says why a subscribe did not succeed.
+pub type SubscribeError = RequestError;
+
+/// Says why an unsubscribe did not succeed.
+pub type UnsubscribeError = RequestError;
+
+impl From<RequestFailure> for RequestError {
+    fn from(failure: RequestFailure) -> RequestError {
+        match failure {
+            RequestFailure::Timeout => RequestError::Timeout,
+            RequestFailure::NotSupported(what) => RequestError::NotSupported(what),
+            RequestFailure::TooLarge { size, max } => RequestError::TooLarge { size, max },
+            RequestFailure::Lost => RequestError::Lost,
+            RequestFailure::Invalid(error) => RequestError::Encode(error),
+        }
+    }
+}
+
+impl From<NotAdmitted> for RequestError {
+    fn from(error: NotAdmitted) -> RequestError {
+        match error {
+            NotAdmitted::Full => RequestError::Full,
+            NotAdmitted::Closed => RequestError::Closed,
+        }
+    }
+}
+
+/// Says why a disconnect was not sent.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisconnectError {
+    /// The DISCONNECT cannot be sent as it is. The client goes on.
+    #[error(transparent)]
+    Invalid(#[from] RefusedReason),
+    /// The client had ended before.
+    #[error("the client had ended before")]
+    Closed,
+    /// The connection failed before the DISCONNECT was written: the broker publishes the will.
+    #[error("the connection was lost before the DISCONNECT was written")]
+    Lost(#[source] Option<Arc<io::Error>>),
+}
+
+/// The broker's own words, where it sent any.
+fn quoted(properties: &Properties) -> String {
+    match properties.as_ref().reason_string() {
+        Some(text) => format!(" ({text:?})"),
+        None => String::new(),
+    }
+}

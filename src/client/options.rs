@@ -1,0 +1,461 @@
+//! How a client is set up: [`ClientBuilder`] collects, checks once and starts.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::watch;
+
+use crate::codec::{Properties, Version};
+use crate::driver::Direction;
+use crate::net::{ConnectOptions, Endpoint, EndpointError};
+use crate::session::{Backoff, Config, Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
+
+use super::error::{BuildError, ConnectError, PublishError, RequestError};
+use super::hooks::{Flow, Handle, HookCaller, Hooks, PacketView};
+use super::info::{ConnectInfo, Counters, DisconnectInfo, State};
+use super::mailbox::Mailbox;
+use super::message::MessageRef;
+use super::shared::Shared;
+use super::stream::{Inbox, Queue};
+use super::task::Task;
+use super::{Client, ClientGuard};
+
+/// Sets up a [`Client`].
+///
+/// ```
+/// use std::time::Duration;
+/// use midge::{Client, QoS, Version, Will};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let builder = Client::builder("mqtt://localhost")?
+///     .version(Version::V5)
+///     .client_id("kitchen-lamp")
+///     .will(Will::new("lamps/kitchen/state", "gone")?.qos(QoS::AtLeastOnce).retain(true))
+///     .keep_alive(Duration::from_secs(30));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `start` is called"]
+pub struct ClientBuilder {
+    endpoint: Endpoint,
+    connect_options: ConnectOptions,
+    config: Config,
+    keep_alive: Duration,
+    client_id: Option<Box<str>>,
+    reconnect: Reconnect,
+    retry_first_connect: bool,
+    outgoing: OutgoingQueue,
+    stream_limits: StreamLimits,
+    hooks: Hooks,
+}
+
+/// Decides what follows when a connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reconnect {
+    /// The client ends.
+    Never,
+    /// The client connects again after a random time: uniform between 0 and a bound that begins at
+    /// `first`, doubles from attempt to attempt up to `max`, and begins again once a connection
+    /// has lasted for 30 seconds.
+    Backoff {
+        /// The first bound.
+        first: Duration,
+        /// The highest bound.
+        max: Duration,
+    },
+}
+
+impl Default for Reconnect {
+    fn default() -> Reconnect {
+        Reconnect::Backoff { first: Duration::from_secs(1), max: Duration::from_secs(120) }
+    }
+}
+
+/// Bounds the messages that are admitted and not confirmed, those in flight included.
+///
+/// A single message larger than `bytes` is admitted while nothing else is. SUBSCRIBE and
+/// UNSUBSCRIBE count too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingQueue {
+    /// How many messages. Default 1,000.
+    pub messages: usize,
+    /// How many bytes of topics, payloads and properties. Default 8 MiB.
+    pub bytes: usize,
+}
+
+impl Default for OutgoingQueue {
+    fn default() -> OutgoingQueue {
+        OutgoingQueue { messages: 1000, bytes: 8 << 20 }
+    }
+}
+
+/// Bounds each stream of received messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamLimits {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl ClientBuilder {
+    /// Starts with the defaults for an endpoint. User name and password are taken from it.
+    pub fn new(endpoint: Endpoint) -> ClientBuilder {
+        let mut config = Config::new(Version::default());
+        config.username = endpoint.username().map(Into::into);
+        config.password = endpoint.password().map(Into::into);
+        config.receive_maximum = DEFAULT_RECEIVE_MAXIMUM;
+        ClientBuilder {
+            endpoint,
+            connect_options: ConnectOptions::default(),
+            keep_alive: Duration::from_secs(config.keep_alive.into()),
+            config,
+            client_id: None,
+            reconnect: Reconnect::default(),
+            retry_first_connect: true,
+            outgoing: OutgoingQueue::default(),
+            stream_limits: StreamLimits { messages: 1000, bytes: 16 << 20 },
+            hooks: Hooks::default(),
+        }
+    }
+
+    pub(super) fn from_url(url: &str) -> Result<ClientBuilder, EndpointError> {
+        Endpoint::parse(url).map(ClientBuilder::new)
+    }
+
+    /// Sets the protocol version. Default 3.1.1.
+    pub fn version(mut self, version: Version) -> Self {
+        self.config.version = version;
+        self
+    }
+
+    /// Sets the client identifier. By default a random one is made up, `midge-` and 16 digits.
+    ///
+    /// With an empty one the broker chooses; in 3.1.1 it does so anew at each connect.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into().into_boxed_str());
+        self
+    }
+
+    /// Sets whether the first connection starts without an old session (Clean Start, Clean
+    /// Session). Default `true`.
+    pub fn clean_start(mut self, clean_start: bool) -> Self {
+        self.config.clean_start = clean_start;
+        self
+    }
+
+    /// Sets the longest time without a packet from this client, in whole seconds; zero turns the
+    /// keep alive off. Default 60 s.
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// Sets how long a ping may stay unanswered. Default: half the keep alive, at most 10 s.
+    pub fn ping_timeout(mut self, ping_timeout: Duration) -> Self {
+        self.config.ping_timeout = Some(ping_timeout);
+        self
+    }
+
+    /// Sets the user name.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.config.username = Some(username.into().into_boxed_str());
+        self
+    }
+
+    /// Sets the password; 3.x takes one only together with a user name. It is shown in no log and
+    /// wiped from memory when it is dropped.
+    pub fn password(mut self, password: impl Into<Vec<u8>>) -> Self {
+        self.config.password = Some(password.into().into());
+        self
+    }
+
+    /// Sets the message that the broker publishes when the connection ends without a DISCONNECT.
+    pub fn will(mut self, will: Will) -> Self {
+        self.config.will = Some(will);
+        self
+    }
+
+    /// Sets how many seconds the session outlives the connection; `u32::MAX` is for ever. Default
+    /// 0. 5.0 only.
+    pub fn session_expiry(mut self, seconds: u32) -> Self {
+        self.config.session_expiry = seconds;
+        self
+    }
+
+    /// Sets what becomes of QoS 1 and 2 messages in flight when the broker has lost the session.
+    /// By default they are published again.
+    pub fn on_session_loss(mut self, on_session_loss: SessionLoss) -> Self {
+        self.config.on_session_loss = on_session_loss;
+        self
+    }
+
+    /// Sets how many QoS 1 and 2 messages the broker may have under way to this client. Default
+    /// 1,000. 3.x brokers are not told.
+    pub fn receive_maximum(mut self, receive_maximum: u16) -> Self {
+        self.config.receive_maximum = receive_maximum;
+        self
+    }
+
+    /// Sets the largest packet that is accepted, in bytes. Default 16 MiB. 3.x brokers are not
+    /// told.
+    pub fn maximum_packet_size(mut self, bytes: u32) -> Self {
+        self.config.maximum_packet_size = bytes;
+        self
+    }
+
+    /// Sets how many QoS 1 and 2 messages may be in flight to the broker, which may allow fewer.
+    /// Default 100.
+    pub fn max_inflight(mut self, max_inflight: u16) -> Self {
+        self.config.max_inflight = max_inflight;
+        self
+    }
+
+    /// Sets how many topic aliases the broker may use. Default 0. 5.0 only.
+    pub fn topic_alias_maximum(mut self, topic_alias_maximum: u16) -> Self {
+        self.config.topic_alias_maximum = topic_alias_maximum;
+        self
+    }
+
+    /// Sets whether topic aliases are sent, as far as the broker takes them. Default `false`. 5.0
+    /// only.
+    pub fn topic_aliases(mut self, topic_aliases: bool) -> Self {
+        self.config.topic_aliases = topic_aliases;
+        self
+    }
+
+    /// Sets further properties of CONNECT. 5.0 only.
+    pub fn connect_properties(mut self, properties: Properties) -> Self {
+        self.config.connect_properties = properties;
+        self
+    }
+
+    /// Sets the time for an attempt to connect, from the name lookup to the CONNACK. Default 30 s.
+    pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_options.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Sets how long SUBACK and UNSUBACK may take. Default 30 s.
+    pub fn request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.config.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets everything else about the network connection; its `connect_timeout` too.
+    pub fn connect_options(mut self, connect_options: ConnectOptions) -> Self {
+        self.connect_options = connect_options;
+        self
+    }
+
+    /// Sets what follows when a connection is lost.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// Sets whether the first attempt to connect is repeated if it fails for a reason that may
+    /// pass. Default `true`.
+    pub fn retry_first_connect(mut self, retry_first_connect: bool) -> Self {
+        self.retry_first_connect = retry_first_connect;
+        self
+    }
+
+    /// Sets the bound of the messages that are admitted and not confirmed.
+    pub fn outgoing(mut self, outgoing: OutgoingQueue) -> Self {
+        self.outgoing = outgoing;
+        self
+    }
+
+    /// Sets how many messages the inbox and each subscription hold for their consumer. Default
+    /// 1,000.
+    pub fn inbox_capacity(mut self, messages: usize) -> Self {
+        self.stream_limits.messages = messages;
+        self
+    }
+
+    /// Sets how many bytes the inbox and each subscription hold for their consumer; a single
+    /// larger message is held all the same. Default 16 MiB.
+    pub fn inbox_bytes(mut self, bytes: usize) -> Self {
+        self.stream_limits.bytes = bytes;
+        self
+    }
+
+    /// Sets the hook for each connection that the broker accepts.
+    pub fn on_connect(mut self, hook: impl FnMut(&ConnectInfo, &Handle) + Send + 'static) -> Self {
+        self.hooks.on_connect = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for each attempt to connect that fails.
+    pub fn on_connect_failure(
+        mut self,
+        hook: impl FnMut(&ConnectError, &Handle) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_connect_failure = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for the end of each accepted connection.
+    pub fn on_disconnect(
+        mut self,
+        hook: impl FnMut(&DisconnectInfo, &Handle) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_disconnect = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for each message received, before the streams get it.
+    ///
+    /// This is the fast path: the message is lent from the bytes that arrived, and when the hook
+    /// answers [`Flow::Taken`] nothing is copied or allocated for it.
+    pub fn on_message(
+        mut self,
+        hook: impl FnMut(&MessageRef<'_>, &Handle) -> Flow + Send + 'static,
+    ) -> Self {
+        self.hooks.on_message = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for the end of each publish, before its [`Delivery`](super::Delivery) knows.
+    pub fn on_publish(
+        mut self,
+        hook: impl FnMut(Ticket, &Result<Receipt, PublishError>, &Handle) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_publish = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for the end of each subscribe, with one reason per filter.
+    pub fn on_subscribe(
+        mut self,
+        hook: impl FnMut(Ticket, &Result<SubscribeReceipt, RequestError>, &Handle) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_subscribe = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for the end of each unsubscribe.
+    pub fn on_unsubscribe(
+        mut self,
+        hook: impl FnMut(Ticket, &Result<SubscribeReceipt, RequestError>, &Handle) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_unsubscribe = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for the moment when all bytes received so far are handled and no more are
+    /// waiting: the time to write out what `on_message` gathered.
+    pub fn on_idle(mut self, hook: impl FnMut(&Handle) + Send + 'static) -> Self {
+        self.hooks.on_idle = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets the hook for each packet, sent or received. Every packet is decoded once more for it.
+    pub fn on_packet(
+        mut self,
+        hook: impl FnMut(Direction, PacketView<'_>) + Send + 'static,
+    ) -> Self {
+        self.hooks.on_packet = Some(Box::new(hook));
+        self
+    }
+
+    /// Starts the client: a task on the current Tokio runtime that connects and stays until the
+    /// client ends. It does not wait for the network; [`Client::connected`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], before anything is sent.
+    pub fn start(self) -> Result<(Client, Inbox), BuildError> {
+        let runtime = runtime::Handle::try_current().map_err(BuildError::NoRuntime)?;
+        let mut config = self.config;
+        config.keep_alive = u16::try_from(self.keep_alive.as_secs())
+            .map_err(|_| BuildError::KeepAliveTooLong(self.keep_alive))?;
+        config.connack_timeout = self.connect_options.connect_timeout;
+        // The mailbox bounds what is admitted, before the session sees it.
+        config.max_queued_messages = usize::MAX;
+        config.max_queued_bytes = usize::MAX;
+        for (what, value) in [
+            ("outgoing queue", self.outgoing.messages.min(self.outgoing.bytes)),
+            ("inbox capacity", self.stream_limits.messages),
+        ] {
+            if value == 0 {
+                return Err(BuildError::Zero(what));
+            }
+        }
+        let random = RandomState::new();
+        let client_id = self
+            .client_id
+            .unwrap_or_else(|| format!("midge-{:016x}", random.hash_one("id")).into());
+        config.check(&client_id)?;
+
+        let (state, _) = watch::channel(State::Connecting { attempt: 1 });
+        let shared = Arc::new(Shared {
+            mailbox: Mailbox::new(self.outgoing),
+            state,
+            counters: Counters::default(),
+            stream_limits: self.stream_limits,
+        });
+        let inbox = Arc::new(Queue::new(self.stream_limits.messages, self.stream_limits.bytes));
+        let handle = Handle { shared: Arc::clone(&shared) };
+        let (backoff, longest_delay) = match self.reconnect {
+            Reconnect::Never => (None, Duration::ZERO),
+            Reconnect::Backoff { first, max } => {
+                let seed = random.hash_one("backoff");
+                (Some(Backoff::new(first, max, STABLE_AFTER, seed)), max)
+            }
+        };
+        let task = Task::new(
+            Arc::clone(&shared),
+            Arc::new(config),
+            client_id,
+            random.hash_one("session"),
+            HookCaller::new(self.hooks, handle),
+            Arc::clone(&inbox),
+            Dialing {
+                target: Arc::new(Target { endpoint: self.endpoint, options: self.connect_options }),
+                backoff,
+                longest_delay,
+                retry_first: self.retry_first_connect,
+            },
+        );
+        runtime.spawn(task.run());
+        let guard = Arc::new(ClientGuard { shared: Arc::clone(&shared) });
+        Ok((Client { shared, guard }, Inbox::new(inbox)))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("client_id", &self.client_id)
+            .field("config", &self.config)
+            .field("reconnect", &self.reconnect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How connections are made, and made again.
+pub(super) struct Dialing {
+    pub(super) target: Arc<Target>,
+    /// `None` when there are no further attempts.
+    pub(super) backoff: Option<Backoff>,
+    /// The delay where only somebody's intervention can help.
+    pub(super) longest_delay: Duration,
+    pub(super) retry_first: bool,
+}
+
+/// What to connect to, and how.
+pub(super) struct Target {
+    pub(super) endpoint: Endpoint,
+    pub(super) options: ConnectOptions,
+}
+
+/// How long a connection must last for the back-off to begin again.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// Bounds what a broker may have under way to a slow consumer.
+const DEFAULT_RECEIVE_MAXIMUM: u16 = 1000;

@@ -1,0 +1,273 @@
+//! The queues between the driver task and the consumers of messages.
+//!
+//! A queue is bounded by count and bytes. QoS 0: when it is full, the oldest QoS 0 message in it
+//! goes and the next one to be taken carries the count ([`Message::lagged`]). QoS 1 and 2: nothing
+//! is dropped; each message is acknowledged when its consumer takes it, so that a broker stops at
+//! the Receive Maximum. Where a broker goes on beyond the bound of the queue (MQTT 3.x has no
+//! Receive Maximum), the driver stops reading the socket until the consumer has caught up.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::codec::{QoS, TopicFilter};
+use crate::session::AckHandle;
+
+use super::mailbox::Command;
+use super::message::Message;
+use super::shared::Shared;
+
+/// Yields the messages that no [`Subscription`](super::Subscription) claimed.
+///
+/// It exists before CONNECT is sent, so that messages of a resumed session have somewhere to go.
+/// Dropping it means that nobody wants them: they are acknowledged, counted in
+/// [`Stats::messages_unclaimed`](super::Stats::messages_unclaimed) and forgotten.
+///
+/// A QoS 1 or 2 message is acknowledged when [`next`](Self::next) yields it. Of QoS 0 the oldest
+/// are dropped when the inbox is full, and the next message tells how many
+/// ([`Message::lagged`]).
+#[derive(Debug)]
+pub struct Inbox {
+    consumer: Consumer,
+}
+
+impl Inbox {
+    pub(super) fn new(queue: Arc<Queue>) -> Inbox {
+        Inbox { consumer: Consumer { queue } }
+    }
+
+    /// Waits for the next message; `None` when the client has ended and all messages are taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.consumer.next().await
+    }
+
+    /// Polls for the next message, for those who write a `Future` or `Stream` by hand.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.consumer.poll_next(cx)
+    }
+
+    /// Takes the next message if there is one.
+    pub fn try_next(&mut self) -> Option<Message> {
+        self.consumer.try_next()
+    }
+}
+
+/// The taking end of a [`Queue`]; dropping it closes the queue.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    queue: Arc<Queue>,
+}
+
+impl Consumer {
+    pub(super) fn new(queue: Arc<Queue>) -> Consumer {
+        Consumer { queue }
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut state = self.queue.lock();
+        if let Some(entry) = state.pop() {
+            drop(state);
+            return Poll::Ready(Some(entry.take()));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn try_next(&mut self) -> Option<Message> {
+        let entry = self.queue.lock().pop();
+        entry.map(Entry::take)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.abandoned = true;
+        let entries = (std::mem::take(&mut state.droppable), std::mem::take(&mut state.held));
+        state.bytes = 0;
+        drop(state);
+        // Their acknowledgements go to the mailbox, which has a lock of its own.
+        drop(entries);
+    }
+}
+
+/// Leads messages of one filter to one stream.
+pub(super) struct Route {
+    pub(super) number: u64,
+    pub(super) filter: TopicFilter,
+    pub(super) identifier: Option<u32>,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// Waits, bounded, for its consumer.
+pub(super) struct Queue {
+    max_messages: usize,
+    max_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// QoS 0, which may be dropped.
+    droppable: VecDeque<Entry>,
+    /// QoS 1 and 2, which may not.
+    held: VecDeque<Entry>,
+    next_serial: u64,
+    bytes: usize,
+    lagged: u64,
+    /// No more will come.
+    ended: bool,
+    /// The consumer is gone.
+    abandoned: bool,
+    waker: Option<Waker>,
+}
+
+struct Entry {
+    serial: u64,
+    message: Message,
+    held: Option<Arc<Held>>,
+}
+
+/// Acknowledges a message when all that hold it have let go.
+pub(super) struct Held {
+    handle: AckHandle,
+    shared: Arc<Shared>,
+}
+
+/// What became of a message that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Kept {
+        /// How many older messages had to go.
+        dropped: u64,
+        /// More is held than the queue is meant for.
+        overfull: bool,
+    },
+    /// The consumer is gone.
+    Abandoned,
+}
+
+impl Queue {
+    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Queue {
+        Queue { max_messages, max_bytes, state: Mutex::default() }
+    }
+
+    pub(super) fn push(&self, message: Message, held: Option<Arc<Held>>) -> Pushed {
+        let mut state = self.lock();
+        if state.abandoned {
+            return Pushed::Abandoned;
+        }
+        let serial = state.next_serial;
+        state.next_serial += 1;
+        state.bytes += message.queued_bytes();
+        let lane =
+            if message.qos() == QoS::AtMostOnce { &mut state.droppable } else { &mut state.held };
+        lane.push_back(Entry { serial, message, held });
+        let mut dropped = 0;
+        while self.is_over(&state)
+            && state.len() > 1
+            && let Some(oldest) = state.droppable.pop_front()
+        {
+            state.bytes -= oldest.message.queued_bytes();
+            dropped += 1;
+        }
+        state.lagged += dropped;
+        let overfull = self.is_over(&state);
+        let waker = state.waker.take();
+        drop(state);
+        waker.inspect(Waker::wake_by_ref);
+        Pushed::Kept { dropped, overfull }
+    }
+
+    /// Whether more is held than the queue is meant for.
+    pub(super) fn is_overfull(&self) -> bool {
+        let state = self.lock();
+        self.is_over(&state)
+    }
+
+    /// Lets the consumer have what is left, then nothing.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        let waker = state.waker.take();
+        drop(state);
+        waker.inspect(Waker::wake_by_ref);
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        state.len() > self.max_messages || (state.bytes > self.max_bytes && state.len() > 1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here is left half done by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Queue")
+            .field("messages", &state.len())
+            .field("bytes", &state.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.droppable.len() + self.held.len()
+    }
+
+    /// Takes the older of the two lanes' first.
+    fn pop(&mut self) -> Option<Entry> {
+        let lane = match (self.droppable.front(), self.held.front()) {
+            (Some(droppable), Some(held)) if held.serial < droppable.serial => &mut self.held,
+            (Some(_), _) => &mut self.droppable,
+            (None, _) => &mut self.held,
+        };
+        let mut entry = lane.pop_front()?;
+        if lane.is_empty() {
+            *lane = VecDeque::new();
+        }
+        self.bytes -= entry.message.queued_bytes();
+        entry.message.lagged = std::mem::take(&mut self.lagged);
+        Some(entry)
+    }
+}
+
+impl Entry {
+    /// Hands the message out; that it was taken is what the broker waits for.
+    fn take(self) -> Message {
+        drop(self.held);
+        self.message
+    }
+}
+
+impl Held {
+    pub(super) fn new(handle: AckHandle, shared: Arc<Shared>) -> Held {
+        Held { handle, shared }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.mailbox.send(Command::Ack { handle: self.handle });
+    }
+}

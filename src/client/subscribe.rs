@@ -1,0 +1,294 @@
+//! Subscribing with a stream of its own, and many filters at once without.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot;
+
+use crate::codec::{
+    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicError, TopicFilter,
+};
+use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
+
+use super::error::RequestError;
+use super::hooks::{subscribe_bytes, unsubscribe_bytes};
+use super::mailbox::{Command, NotAdmitted};
+use super::message::Message;
+use super::shared::Shared;
+use super::stream::{Consumer, Queue, Route};
+
+/// A subscription about to be made.
+///
+/// Awaiting it sends a SUBSCRIBE and waits for the SUBACK. The stream takes messages from the
+/// moment on when the SUBSCRIBE is sent, so that none is missed.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the subscription if it was asked for already.
+#[must_use = "a subscription is not made until it is awaited"]
+#[derive(Debug)]
+pub struct Subscribe<'a> {
+    shared: &'a Arc<Shared>,
+    filter: Result<TopicFilter, TopicError>,
+    options: SubscribeOptions,
+    identifier: Option<u32>,
+    properties: Properties,
+    keep: bool,
+}
+
+impl<'a> Subscribe<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        filter: Result<TopicFilter, TopicError>,
+    ) -> Subscribe<'a> {
+        Subscribe {
+            shared,
+            filter,
+            options: SubscribeOptions::default(),
+            identifier: None,
+            properties: Properties::default(),
+            keep: false,
+        }
+    }
+
+    /// Sets the highest quality of service to be delivered with. Default 0.
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.options.qos = qos;
+        self
+    }
+
+    /// Sets all options at once: those besides the quality of service have an effect in 5.0 only.
+    pub fn options(mut self, options: SubscribeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the subscription identifier, 1..=268,435,455. The stream then gets the messages that
+    /// carry it. 5.0 only.
+    pub fn identifier(mut self, identifier: u32) -> Self {
+        self.identifier = Some(identifier);
+        self
+    }
+
+    /// Sets user properties. 5.0 only.
+    pub fn properties(mut self, properties: Properties) -> Self {
+        self.properties = properties;
+        self
+    }
+
+    /// Sets whether the subscription stays at the broker when its stream is dropped. Its messages
+    /// then go to the inbox. Default `false`.
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    async fn make(self) -> Result<Subscription, RequestError> {
+        let filter = self.filter?;
+        let mut properties = self.properties;
+        if let Some(identifier) = self.identifier {
+            properties
+                .push(Property::SubscriptionIdentifier, PropertyValue::VariableByte(identifier))
+                .map_err(crate::session::RefusedReason::from)?;
+        }
+        let request =
+            SubscribeRequest { filters: vec![(filter.clone(), self.options)], properties };
+        let limits = self.shared.stream_limits;
+        let queue = Arc::new(Queue::new(limits.messages, limits.bytes));
+        let consumer = Consumer::new(Arc::clone(&queue));
+        let (done, answer) = oneshot::channel();
+        let ticket = send(self.shared, subscribe_bytes(&request), |ticket| {
+            let number = ticket.get();
+            let filter = filter.clone();
+            let route = Route { number, filter, identifier: self.identifier, queue };
+            Command::Subscribe { ticket, request, route: Some(route), done: Some(done) }
+        })
+        .await?;
+        // From here on, dropping the future ends the subscription.
+        let mut subscription = Subscription {
+            shared: Arc::clone(self.shared),
+            filter,
+            route: ticket.get(),
+            keep: self.keep,
+            granted: ReasonCode::SUCCESS,
+            consumer,
+        };
+        let receipt = answer.await.unwrap_or(Err(RequestError::Closed))?;
+        let reason = receipt.reasons.first().copied().unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
+        if reason.is_error() {
+            let filter = subscription.filter.as_ref().into();
+            return Err(RequestError::Rejected { filter, reason });
+        }
+        subscription.granted = reason;
+        Ok(subscription)
+    }
+}
+
+impl<'a> IntoFuture for Subscribe<'a> {
+    type Output = Result<Subscription, RequestError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.make())
+    }
+}
+
+/// Yields the messages of one subscription.
+///
+/// A message goes to every subscription whose filter matches its topic; where a subscription has
+/// an identifier and the message carries any, the identifier decides. What is said of
+/// [`Inbox`](super::Inbox) about acknowledgements and dropped messages holds here too.
+///
+/// Dropping it sends an UNSUBSCRIBE, unless it was made with [`keep`](Subscribe::keep) or another
+/// subscription has the same filter. Messages that it held are acknowledged.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    filter: TopicFilter,
+    route: u64,
+    keep: bool,
+    granted: ReasonCode,
+    consumer: Consumer,
+}
+
+impl Subscription {
+    /// Waits for the next message; `None` when the client has ended, or the broker refused the
+    /// subscription after it had lost the session, and all messages are taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.consumer.next().await
+    }
+
+    /// Polls for the next message, for those who write a `Future` or `Stream` by hand.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.consumer.poll_next(cx)
+    }
+
+    /// Takes the next message if there is one.
+    pub fn try_next(&mut self) -> Option<Message> {
+        self.consumer.try_next()
+    }
+
+    /// Returns the filter.
+    pub fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// Returns the quality of service that the broker granted when the subscription was made.
+    pub fn granted(&self) -> QoS {
+        QoS::try_from(self.granted.code()).unwrap_or_default()
+    }
+
+    /// Ends the subscription and returns the broker's answer, which is a success in 3.x always.
+    /// Another subscription with the same filter ends with it at the broker.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] tells why there was no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The subscription ends even if the future is dropped; only the answer is lost.
+    pub async fn unsubscribe(mut self) -> Result<ReasonCode, RequestError> {
+        let filters = vec![self.filter.clone()];
+        let reasons = unsubscribe_many(&self.shared, filters, Properties::default()).await?;
+        self.keep = true;
+        Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let Subscription { route, keep, .. } = *self;
+        self.shared.mailbox.send_numbered(|ticket| Command::Unroute { ticket, route, keep });
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("filter", &self.filter)
+            .field("granted", &self.granted)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) async fn subscribe_many(
+    shared: &Shared,
+    filters: Vec<(TopicFilter, SubscribeOptions)>,
+    properties: Properties,
+) -> Result<Vec<ReasonCode>, RequestError> {
+    let request = SubscribeRequest { filters, properties };
+    let (done, answer) = oneshot::channel();
+    send(shared, subscribe_bytes(&request), |ticket| Command::Subscribe {
+        ticket,
+        request,
+        route: None,
+        done: Some(done),
+    })
+    .await?;
+    reasons(answer).await
+}
+
+pub(super) async fn unsubscribe_many(
+    shared: &Shared,
+    filters: Vec<TopicFilter>,
+    properties: Properties,
+) -> Result<Vec<ReasonCode>, RequestError> {
+    let request = UnsubscribeRequest { filters, properties };
+    let (done, answer) = oneshot::channel();
+    send(shared, unsubscribe_bytes(&request), |ticket| Command::Unsubscribe {
+        ticket,
+        request,
+        done: Some(done),
+    })
+    .await?;
+    reasons(answer).await
+}
+
+async fn reasons(
+    answer: oneshot::Receiver<Result<SubscribeReceipt, RequestError>>,
+) -> Result<Vec<ReasonCode>, RequestError> {
+    match answer.await {
+        Ok(receipt) => receipt.map(|receipt| receipt.reasons),
+        Err(_) => Err(RequestError::Closed),
+    }
+}
+
+/// Waits for room and sends a command.
+async fn send(
+    shared: &Shared,
+    bytes: usize,
+    command: impl FnOnce(Ticket) -> Command,
+) -> Result<Ticket, NotAdmitted> {
+    let mut line = Line { shared, place: None };
+    let mut command = Some(command);
+    poll_fn(|cx| {
+        let mut admission = ready!(shared.mailbox.poll_admit(cx, bytes, &mut line.place))?;
+        let ticket = admission.ticket();
+        if let Some(command) = command.take() {
+            admission.send(command(ticket));
+        }
+        Poll::Ready(Ok(ticket))
+    })
+    .await
+}
+
+/// A place in the line for room, given up when dropped.
+struct Line<'a> {
+    shared: &'a Shared,
+    place: Option<u64>,
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.shared.mailbox.leave(place);
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! The driver task of a client: it connects, moves bytes, acts on commands, and connects again.
+//!
+//! ```text
+//! dial --stream--> serve --ended--> wait --time up--> dial
+//!   \--failed------------------------^      commands are taken in all three
+//! ```
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+use tracing::Instrument;
+
+use crate::codec::{Properties, ReasonCode};
+use crate::driver::{Link, LinkEnd, LinkInbox, Scratch};
+use crate::net;
+use crate::session::{
+    Config, End, RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why,
+};
+
+use super::OutgoingMessage;
+use super::dispatch::{Connection, Dispatch};
+use super::error::{ConnectError, DisconnectError, PublishError, RequestError};
+use super::hooks::{HookCaller, subscribe_bytes, unsubscribe_bytes};
+use super::info::{CloseReason, DisconnectCause, DisconnectInfo, State};
+use super::mailbox::Command;
+use super::options::Dialing;
+use super::shared::Shared;
+use super::stream::Queue;
+
+/// Runs one client.
+pub(super) struct Task {
+    shared: Arc<Shared>,
+    session: Session,
+    dispatch: Dispatch,
+    dialing: Dialing,
+    /// The list that is exchanged with the mailbox's.
+    batch: Vec<Command>,
+    timer: Option<Pin<Box<Sleep>>>,
+    farewell: Option<Farewell>,
+    ever_connected: bool,
+    /// Attempts since the last connection.
+    attempts: u32,
+}
+
+/// How the client is to end.
+enum Farewell {
+    /// Somebody asked for it.
+    Asked {
+        reason: ReasonCode,
+        properties: Properties,
+        done: Option<oneshot::Sender<Result<(), DisconnectError>>>,
+    },
+    /// Nobody can ask for anything any more: what was admitted has until then to be finished.
+    HandlesGone { by: Instant },
+}
+
+/// How an attempt to connect, or the connection that came of it, has ended.
+enum Outcome {
+    Stopped,
+    ConnectFailed(ConnectError),
+    Disconnected { cause: DisconnectCause, accepted_at: Instant },
+}
+
+/// How a served link has ended.
+enum Served {
+    Link(LinkEnd),
+    /// There was no CONNACK in time.
+    NoAnswer,
+}
+
+impl Task {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        client_id: Box<str>,
+        seed: u64,
+        hooks: HookCaller,
+        inbox: Arc<Queue>,
+        dialing: Dialing,
+    ) -> Task {
+        Task {
+            session: Session::new(config, client_id, seed),
+            dispatch: Dispatch::new(Arc::clone(&shared), hooks, inbox),
+            shared,
+            dialing,
+            batch: Vec::new(),
+            timer: None,
+            farewell: None,
+            ever_connected: false,
+            attempts: 0,
+        }
+    }
+
+    /// Lives until the client ends.
+    pub(super) async fn run(mut self) {
+        let span = tracing::info_span!("mqtt", client_id = self.session.client_id());
+        async {
+            let reason = self.live().await;
+            tracing::info!(%reason, "client ended");
+            self.finish(reason);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn live(&mut self) -> CloseReason {
+        loop {
+            self.attempts = self.attempts.saturating_add(1);
+            self.shared.state.send_replace(State::Connecting { attempt: self.attempts });
+            let outcome = self.connect().await;
+            let delay = match self.consider(outcome) {
+                ControlFlow::Continue(delay) => delay,
+                ControlFlow::Break(reason) => return reason,
+            };
+            tracing::debug!(?delay, "connecting again later");
+            let attempt = self.attempts.saturating_add(1);
+            self.shared.state.send_replace(State::Waiting { delay, attempt });
+            let until = now().checked_add(delay);
+            if let Err(reason) = poll_fn(|cx| self.poll_offline(cx, until)).await {
+                return reason;
+            }
+        }
+    }
+
+    /// Makes one attempt to connect, and stays with the connection if there is one.
+    async fn connect(&mut self) -> Outcome {
+        let deadline = now().checked_add(self.dialing.target.options.connect_timeout);
+        let target = Arc::clone(&self.dialing.target);
+        // Boxed: a client that is connected does not carry the largest of the ways to connect.
+        let mut dial = Some(Box::pin(net::connect(&target.endpoint, &target.options)));
+        let dialed = poll_fn(|cx| {
+            if let Some(dial) = &mut dial
+                && let Poll::Ready(dialed) = dial.as_mut().poll(cx)
+            {
+                return Poll::Ready(Some(dialed));
+            }
+            self.poll_offline(cx, None).map(|_| None)
+        })
+        .await;
+        drop(dial);
+        match dialed {
+            None => Outcome::Stopped,
+            Some(Err(error)) => Outcome::ConnectFailed(ConnectError::Network(Arc::new(error))),
+            Some(Ok(connected)) => Box::pin(self.serve(connected, deadline)).await,
+        }
+    }
+
+    /// Decides what follows: the delay of the next attempt, or the end of the client.
+    fn consider(&mut self, outcome: Outcome) -> ControlFlow<CloseReason, Duration> {
+        let decision = match outcome {
+            Outcome::Stopped => return ControlFlow::Break(self.stopped()),
+            Outcome::ConnectFailed(error) => {
+                self.shared.counters.connect_failures.add(1);
+                let delay = self.retry_delay(&error);
+                tracing::warn!(error = %chain(&error), ?delay, "could not connect");
+                self.dispatch.hooks.on_connect_failure(&error);
+                delay.ok_or(CloseReason::ConnectFailed(error))
+            }
+            Outcome::Disconnected { cause, accepted_at } => {
+                self.ever_connected = true;
+                self.attempts = 0;
+                let delay = match &mut self.dialing.backoff {
+                    Some(backoff) if !cause.is_final() && self.farewell.is_none() => {
+                        backoff.handle_connected(accepted_at);
+                        backoff.handle_disconnected(now());
+                        Some(backoff.next_delay())
+                    }
+                    _ => None,
+                };
+                match &cause {
+                    DisconnectCause::User => tracing::info!("disconnected"),
+                    cause => tracing::warn!(cause = %chain(cause), ?delay, "connection lost"),
+                }
+                let info = DisconnectInfo { cause, will_reconnect_in: delay };
+                self.dispatch.hooks.on_disconnect(&info);
+                delay.ok_or(match info.cause {
+                    DisconnectCause::User => CloseReason::User,
+                    cause => CloseReason::Disconnected(cause),
+                })
+            }
+        };
+        match decision {
+            _ if self.dispatch.hooks.panicked().is_some() => ControlFlow::Break(self.stopped()),
+            Ok(delay) => ControlFlow::Continue(delay),
+            Err(reason) => ControlFlow::Break(reason),
+        }
+    }
+
+    fn retry_delay(&mut self, error: &ConnectError) -> Option<Duration> {
+        let backoff = self.dialing.backoff.as_mut()?;
+        match (self.ever_connected, error.is_retryable()) {
+            (false, true) if self.dialing.retry_first => Some(backoff.next_delay()),
+            (false, _) => None,
+            (true, true) => Some(backoff.next_delay()),
+            // What worked before may work again, once somebody has seen to it.
+            (true, false) => Some(self.dialing.longest_delay),
+        }
+    }
+
+    /// Why the client ends when nothing went wrong with a connection.
+    fn stopped(&self) -> CloseReason {
+        match self.dispatch.hooks.panicked() {
+            Some(hook) => CloseReason::HookPanicked(hook),
+            None => CloseReason::User,
+        }
+    }
+
+    /// Takes commands while there is no connection. Ready with `Ok` at `until`, with `Err` when
+    /// the client is to end.
+    fn poll_offline(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<Result<(), CloseReason>> {
+        loop {
+            let now = now();
+            self.take_commands(cx, now);
+            self.pass_events();
+            self.dispatch.settle();
+            let grace = match &self.farewell {
+                Some(Farewell::Asked { .. }) => return Poll::Ready(Err(self.stopped())),
+                Some(Farewell::HandlesGone { by }) if now >= *by || self.dispatch.is_idle() => {
+                    return Poll::Ready(Err(self.stopped()));
+                }
+                Some(Farewell::HandlesGone { by }) => Some(*by),
+                None => None,
+            };
+            if self.dispatch.hooks.panicked().is_some() {
+                return Poll::Ready(Err(self.stopped()));
+            }
+            if until.is_some_and(|until| now >= until) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.poll_timer(cx, [until, grace]).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Stays with a connection until it ends.
+    async fn serve(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Outcome {
+        self.session.handle_connected(now());
+        self.dispatch.connection =
+            Connection { peer: connected.peer, attempts: self.attempts, ..Connection::default() };
+        let mut link = Link::new(connected.stream);
+        let served = poll_fn(|cx| self.poll_online(cx, &mut link, deadline)).await;
+        drop(link);
+        self.session.handle_disconnected(now());
+        self.pass_events();
+        self.dispatch.settle();
+        self.outcome(served)
+    }
+
+    fn poll_online(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link,
+        deadline: Option<Instant>,
+    ) -> Poll<Served> {
+        loop {
+            let now = now();
+            // The session refuses commands while it closes its link: they wait for the next one.
+            if self.dispatch.connection.end.is_none() {
+                self.take_commands(cx, now);
+                self.handle_timeout(now);
+            }
+            let end = with_scratch(|scratch| {
+                link.poll(cx, now, &mut self.session, scratch, &mut self.dispatch)
+            });
+            let was_full = !self.dispatch.wants_input();
+            self.dispatch.settle();
+            if let Poll::Ready(end) = end {
+                return Poll::Ready(Served::Link(end));
+            }
+            let mut deadlines = [self.session.poll_timeout().map(|(at, _)| at), None, None];
+            if self.dispatch.connection.end.is_none() {
+                if self.poll_farewell(now) || was_full && self.dispatch.wants_input() {
+                    continue;
+                }
+                if self.dispatch.connection.accepted_at.is_none() {
+                    if deadline.is_some_and(|deadline| now >= deadline) {
+                        return Poll::Ready(Served::NoAnswer);
+                    }
+                    deadlines[1] = deadline;
+                }
+                if let Some(Farewell::HandlesGone { by }) = self.farewell {
+                    deadlines[2] = Some(by);
+                }
+            } else {
+                deadlines[0] = link.poll_timeout();
+            }
+            if self.poll_timer(cx, deadlines).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let Some((at, why)) = self.session.poll_timeout() else { return };
+        if at > now {
+            return;
+        }
+        self.session.handle_timeout(now);
+        if why == Why::Ping {
+            // A ping is due when nothing else was sent for long.
+            self.shared.mailbox.shrink(&mut self.batch);
+            self.dispatch.shrink();
+        }
+    }
+
+    /// Begins the end if its time has come. What was admitted before and could be written at once
+    /// has been.
+    fn poll_farewell(&mut self, now: Instant) -> bool {
+        if self.dispatch.hooks.panicked().is_some() {
+            let reason = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+            return self.session.disconnect(now, reason, Properties::default()).is_ok();
+        }
+        match &mut self.farewell {
+            Some(Farewell::Asked { reason, properties, done }) => {
+                let properties = std::mem::take(properties);
+                match self.session.disconnect(now, *reason, properties) {
+                    Ok(()) => true,
+                    Err(refused) => {
+                        tracing::debug!(reason = %refused.reason, "disconnect refused");
+                        if let Some(done) = done.take() {
+                            let _ = done.send(Err(refused.reason.into()));
+                        }
+                        self.farewell = None;
+                        false
+                    }
+                }
+            }
+            Some(Farewell::HandlesGone { by }) if now >= *by || self.dispatch.is_idle() => {
+                self.session.disconnect(now, ReasonCode::SUCCESS, Properties::default()).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts together what the session and the link say of the end of a connection.
+    fn outcome(&mut self, served: Served) -> Outcome {
+        let connection = std::mem::take(&mut self.dispatch.connection);
+        let end = connection.end.map(|end| *end);
+        if matches!(end, Some(End::Requested)) {
+            return self.requested_outcome(served, connection.accepted_at);
+        }
+        let Some(accepted_at) = connection.accepted_at else {
+            return Outcome::ConnectFailed(self.connect_error(end, served));
+        };
+        let cause = match (end, served) {
+            (Some(End::ServerDisconnect { reason, properties }), _) => {
+                DisconnectCause::Server { reason, properties }
+            }
+            (Some(End::Protocol(error)), _) => DisconnectCause::Protocol(error),
+            (Some(End::PacketTimeout), _) => DisconnectCause::PacketTimeout,
+            // The others come before CONNACK only.
+            (Some(_), _) => DisconnectCause::PingTimeout,
+            (None, Served::Link(LinkEnd::ClosedByPeer { partial_bytes })) => {
+                DisconnectCause::Closed { partial_bytes }
+            }
+            (None, Served::Link(LinkEnd::Failed(error))) => DisconnectCause::Io(Arc::new(error)),
+            (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => {
+                DisconnectCause::Closed { partial_bytes: 0 }
+            }
+        };
+        Outcome::Disconnected { cause, accepted_at }
+    }
+
+    fn connect_error(&self, end: Option<End>, served: Served) -> ConnectError {
+        let no_answer =
+            ConnectError::NoAnswer { after: self.dialing.target.options.connect_timeout };
+        match (end, served) {
+            (Some(End::Refused { reason, properties }), _) => {
+                ConnectError::Refused { reason, properties }
+            }
+            (Some(End::ServerDisconnect { reason, properties }), _) => {
+                ConnectError::ServerDisconnect { reason, properties }
+            }
+            (Some(End::Protocol(error)), _) => ConnectError::Protocol(error),
+            (Some(End::Unsendable(error)), _) => ConnectError::Unsendable(error),
+            (None, Served::Link(LinkEnd::ClosedByPeer { partial_bytes })) => {
+                ConnectError::Closed { partial_bytes }
+            }
+            (None, Served::Link(LinkEnd::Failed(error))) => ConnectError::Io(Arc::new(error)),
+            (Some(_), _) | (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => no_answer,
+        }
+    }
+
+    /// The end that this side wanted, whether or not the broker has heard of it.
+    fn requested_outcome(&mut self, served: Served, accepted_at: Option<Instant>) -> Outcome {
+        let sent = match served {
+            Served::Link(LinkEnd::Failed(error)) => {
+                Err(DisconnectError::Lost(Some(Arc::new(error))))
+            }
+            Served::Link(LinkEnd::ClosedByPeer { .. }) | Served::NoAnswer => {
+                Err(DisconnectError::Lost(None))
+            }
+            Served::Link(LinkEnd::Closed) => Ok(()),
+        };
+        if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
+            && let Some(done) = done.take()
+        {
+            let _ = done.send(sent);
+        }
+        let cause = match self.dispatch.hooks.panicked() {
+            Some(hook) => DisconnectCause::HookPanicked(hook),
+            None => DisconnectCause::User,
+        };
+        match accepted_at {
+            Some(accepted_at) => Outcome::Disconnected { cause, accepted_at },
+            None => Outcome::Stopped,
+        }
+    }
+
+    fn pass_events(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            self.dispatch.event(&mut self.session, event);
+        }
+    }
+
+    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.dispatch.reading_paused = self.shared.mailbox.take(cx, &mut batch);
+        for command in batch.drain(..) {
+            self.command(now, command);
+        }
+        self.batch = batch;
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Publish { ticket, message, done } => {
+                self.dispatch.await_publish(ticket, message.queued_bytes(), done);
+                self.publish(now, ticket, message);
+            }
+            Command::Subscribe { ticket, request, route, done } => {
+                let bytes = subscribe_bytes(&request);
+                self.dispatch.await_subscribe(ticket, bytes, route, done);
+                self.subscribe(now, ticket, request);
+            }
+            Command::Unsubscribe { ticket, request, done } => {
+                let filters = request.filters.clone();
+                let bytes = unsubscribe_bytes(&request);
+                self.dispatch.await_unsubscribe(ticket, bytes, filters, done);
+                self.unsubscribe(now, ticket, request);
+            }
+            Command::Unroute { ticket, route, keep } => {
+                if let Some(filter) = self.dispatch.remove_route(route)
+                    && !keep
+                {
+                    self.dispatch.await_farewell(ticket);
+                    let properties = Properties::default();
+                    let request = UnsubscribeRequest { filters: vec![filter], properties };
+                    self.unsubscribe(now, ticket, request);
+                }
+            }
+            Command::Ack { handle } => self.session.ack(now, handle, ReasonCode::SUCCESS),
+            Command::Flush { ticket, done } => self.dispatch.await_flush(ticket, done),
+            Command::Disconnect { reason, properties, done } => match self.farewell {
+                Some(Farewell::Asked { .. }) => {
+                    if let Some(done) = done {
+                        let _ = done.send(Err(DisconnectError::Closed));
+                    }
+                }
+                _ => self.farewell = Some(Farewell::Asked { reason, properties, done }),
+            },
+            Command::HandlesGone => {
+                let by = now + DROP_GRACE;
+                self.farewell.get_or_insert(Farewell::HandlesGone { by });
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Instant, ticket: Ticket, message: OutgoingMessage) {
+        if let Err(refused) = self.session.publish(now, ticket, message) {
+            let error = match refused.reason {
+                RefusedReason::Disconnecting => PublishError::Closed { maybe_delivered: false },
+                reason => PublishError::Invalid(reason),
+            };
+            self.dispatch.published(ticket, Err(error));
+        }
+    }
+
+    fn subscribe(&mut self, now: Instant, ticket: Ticket, request: SubscribeRequest) {
+        if let Err(refused) = self.session.subscribe(now, ticket, request) {
+            self.dispatch.subscribed(ticket, Err(request_error(refused.reason)));
+        }
+    }
+
+    fn unsubscribe(&mut self, now: Instant, ticket: Ticket, request: UnsubscribeRequest) {
+        if let Err(refused) = self.session.unsubscribe(now, ticket, request) {
+            self.dispatch.unsubscribed(ticket, Err(request_error(refused.reason)));
+        }
+    }
+
+    /// Waits for the earliest of the deadlines.
+    fn poll_timer<const N: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadlines: [Option<Instant>; N],
+    ) -> Poll<()> {
+        let Some(at) = deadlines.into_iter().flatten().min() else { return Poll::Pending };
+        let at = tokio::time::Instant::from_std(at);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        // A timer that is early is left alone: it goes off in vain once, where moving it would
+        // cost something at each packet.
+        if at < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx)
+    }
+
+    /// Ends everything that is not finished, and tells everybody.
+    fn finish(&mut self, reason: CloseReason) {
+        self.dispatch.ending = true;
+        let leftover = self.shared.mailbox.close();
+        let now = now();
+        for command in leftover {
+            self.command(now, command);
+        }
+        if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
+            && let Some(done) = done.take()
+        {
+            // There was no connection to say anything on.
+            let _ = done.send(Ok(()));
+        }
+        self.session.abandon();
+        self.pass_events();
+        self.close(reason);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.dispatch.end_streams();
+        self.shared.state.send_replace(State::Closed(reason));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !matches!(*self.shared.state.borrow(), State::Closed(_)) {
+            drop(self.shared.mailbox.close());
+            self.close(CloseReason::RuntimeStopped);
+        }
+    }
+}
+
+fn request_error(reason: RefusedReason) -> RequestError {
+    match reason {
+        RefusedReason::Disconnecting => RequestError::Closed,
+        reason => RequestError::Invalid(reason),
+    }
+}
+
+/// The error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The time, which a test of the application may have paused.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Lends the buffers of this thread. Each poll of a driver task is over before the next begins, so
+/// one set per thread is enough; a task polled within another makes one for itself.
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    thread_local! {
+        static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+    }
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    let result = work(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    result
+}
+
+/// How long a client goes on after its last handle was dropped, for the sake of what it was given
+/// before.
+const DROP_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,6 @@
+//! The client library against a real mosquitto.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
