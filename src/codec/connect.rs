@@ -149,7 +149,7 @@ impl Encode for Connect<'_> {
     }
 
     fn check(&self, version: Version) -> Result<(), EncodeError> {
-        check_flags(version, self.flags()).map_err(|rule| EncodeError::breach(rule, PASSWORD))?;
+        check_flags(version, self.flags()).map_err(|rule| EncodeError::breach(rule, FLAGS))?;
         self.properties.check_in(version, PropertyOwner::Packet(PacketType::Connect))?;
         text::check(CLIENT_ID, self.client_id)?;
         check_client_id(version, self.clean_start, self.client_id)
@@ -236,8 +236,6 @@ fn check_flags(version: Version, flags: u8) -> Result<(), Rule> {
         Err(Rule::ConnectReserved)
     } else if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
         Err(Rule::WillWithoutFlag)
-    } else if flags & WILL_QOS == WILL_QOS {
-        Err(Rule::WillQos)
     } else if version != Version::V5 && flags & (HAS_USER_NAME | HAS_PASSWORD) == HAS_PASSWORD {
         Err(Rule::PasswordWithoutUserName)
     } else {

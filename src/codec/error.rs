@@ -173,7 +173,7 @@ rules! {
     IntegerTooLong: MALFORMED_PACKET, "§1.5.5", "has more than four bytes";
     IntegerNotMinimal: MALFORMED_PACKET, "MQTT-1.5.5-1", "has more bytes than its value needs";
     PacketTooLarge: PACKET_TOO_LARGE, "MQTT-3.1.2-24", "is larger than the maximum packet size";
-    CutShort: MALFORMED_PACKET, "§2.1.4", "runs past the end of its packet";
+    CutShort: MALFORMED_PACKET, "§2.1.4", "is cut short";
     TrailingBytes: MALFORMED_PACKET, "§2.1.4", "has bytes after its last field";
 
     // Fields of several packets.
@@ -189,7 +189,9 @@ rules! {
     ShareName: MALFORMED_PACKET, "MQTT-4.8.2-1", "lacks a share name or a filter after $share/";
     ShareNameWildcard: MALFORMED_PACKET, "MQTT-4.8.2-2", "has a wildcard in its share name";
     NoFilters: PROTOCOL_ERROR, "MQTT-3.8.3-2", "has no topic filter";
-    NoReasonCodes: PROTOCOL_ERROR, "MQTT-3.8.4-6", "has no reason code";
+    NoFiltersToUnsubscribe: PROTOCOL_ERROR, "MQTT-3.10.3-2", "has no topic filter";
+    NoSubAckCodes: PROTOCOL_ERROR, "MQTT-3.8.4-6", "has no reason code";
+    NoUnsubAckCodes: PROTOCOL_ERROR, "MQTT-3.11.3-1", "has no reason code";
 
     // Properties.
     PropertyUnknown: MALFORMED_PACKET, "§2.2.2.2", "is not a property";
@@ -207,10 +209,10 @@ rules! {
     // CONNECT.
     ProtocolName: UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "is not known";
     ProtocolLevel: UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "is not known";
-    ConnectReserved: MALFORMED_PACKET, "MQTT-3.1.2-3", "has the reserved bit set";
+    ConnectReserved: MALFORMED_PACKET, "MQTT-3.1.2-3", "have the reserved bit set";
     WillWithoutFlag: MALFORMED_PACKET, "MQTT-3.1.2-11", "say QoS or retain without a will";
     WillQos: MALFORMED_PACKET, "MQTT-3.1.2-12", "say QoS 3 for the will";
-    PasswordWithoutUserName: MALFORMED_PACKET, "3.1.1 MQTT-3.1.2-22", "stands without user name";
+    PasswordWithoutUserName: MALFORMED_PACKET, "3.1.1 MQTT-3.1.2-22", "announce a password without user name";
     EmptyClientId: CLIENT_IDENTIFIER_NOT_VALID, "3.1.1 MQTT-3.1.3-7", "is empty";
 
     // CONNACK.
@@ -235,4 +237,14 @@ rules! {
 
     // DISCONNECT.
     SessionExpirySent: PROTOCOL_ERROR, "MQTT-3.14.2-2", "cannot come from a server";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_decoding_is_small() {
+        assert!(size_of::<DecodeError>() <= 32);
+    }
 }

@@ -204,7 +204,7 @@ impl<'a> SubAck<'a> {
         let owner = PropertyOwner::Packet(PacketType::SubAck);
         let properties = PropertiesRef::read(version, &mut body, owner)?;
         let codes = body.rest();
-        check_codes(codes, |code| is_listed(version, code))?;
+        check_codes(Rule::NoSubAckCodes, codes, |code| is_listed(version, code))?;
         Ok(Self { packet_id, properties, codes })
     }
 
@@ -240,7 +240,7 @@ impl Encode for SubAck<'_> {
     fn check(&self, version: Version) -> Result<(), EncodeError> {
         self.properties.check_in(version, PropertyOwner::Packet(PacketType::SubAck))?;
         if self.codes.is_empty() {
-            return Err(EncodeError::breach(Rule::NoReasonCodes, "packet"));
+            return Err(EncodeError::breach(Rule::NoSubAckCodes, "packet"));
         }
         match self.reasons().find(|reason| !is_listed(version, *reason)) {
             Some(reason) => {

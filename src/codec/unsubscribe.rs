@@ -36,7 +36,7 @@ impl<'a> Unsubscribe<'a> {
             filters.push(filter);
         }
         if filters.is_empty() {
-            return Err(DecodeError::new(Rule::NoFilters, "packet"));
+            return Err(DecodeError::new(Rule::NoFiltersToUnsubscribe, "packet"));
         }
         Ok(Self { packet_id, properties, filters })
     }
@@ -68,7 +68,7 @@ impl Encode for Unsubscribe<'_> {
     fn check(&self, version: Version) -> Result<(), EncodeError> {
         self.properties.check_in(version, PropertyOwner::Packet(PacketType::Unsubscribe))?;
         if self.filters.is_empty() {
-            return Err(EncodeError::breach(Rule::NoFilters, "packet"));
+            return Err(EncodeError::breach(Rule::NoFiltersToUnsubscribe, "packet"));
         }
         for filter in &self.filters {
             topic::check_filter_for(version, filter)
@@ -113,7 +113,9 @@ impl<'a> UnsubAck<'a> {
         let owner = PropertyOwner::Packet(PacketType::UnsubAck);
         let properties = PropertiesRef::read(version, &mut body, owner)?;
         let codes = body.rest();
-        check_codes(codes, |reason| reason.is_sendable(PacketType::UnsubAck))?;
+        check_codes(Rule::NoUnsubAckCodes, codes, |reason| {
+            reason.is_sendable(PacketType::UnsubAck)
+        })?;
         Ok(Self { packet_id, properties, codes })
     }
 
@@ -157,7 +159,7 @@ impl Encode for UnsubAck<'_> {
             };
         }
         if self.codes.is_empty() {
-            return Err(EncodeError::breach(Rule::NoReasonCodes, "packet"));
+            return Err(EncodeError::breach(Rule::NoUnsubAckCodes, "packet"));
         }
         match self.reasons().find(|reason| !reason.is_sendable(packet)) {
             Some(reason) => Err(EncodeError::ReasonNotAllowed { packet, reason }),
@@ -173,14 +175,15 @@ impl Encode for UnsubAck<'_> {
     }
 }
 
-/// Checks the reason codes of a SUBACK or UNSUBACK; whether there are as many as topic filters,
+/// Checks the reason codes of a SUBACK or UNSUBACK, of which `none` breaks a rule too; whether there are as many as topic filters,
 /// only their sender knows.
 pub(super) fn check_codes(
+    none: Rule,
     codes: &[u8],
     is_listed: impl Fn(ReasonCode) -> bool,
 ) -> Result<(), DecodeError> {
     if codes.is_empty() {
-        return Err(DecodeError::new(Rule::NoReasonCodes, "packet"));
+        return Err(DecodeError::new(none, "packet"));
     }
     match codes.iter().find(|code| !is_listed(ReasonCode::new(**code))) {
         Some(code) => Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(*code)),

@@ -162,7 +162,7 @@ fn subscriptions() {
         assert_eq!(clause(version, &Packet::Subscribe(none)), "MQTT-3.8.3-2");
         let none =
             Unsubscribe { packet_id: id(1), properties: Default::default(), filters: vec![] };
-        assert_eq!(clause(version, &Packet::Unsubscribe(none)), "MQTT-3.8.3-2");
+        assert_eq!(clause(version, &Packet::Unsubscribe(none)), "MQTT-3.10.3-2");
         let suback = |codes| {
             Packet::SubAck(SubAck { packet_id: id(1), properties: Default::default(), codes })
         };
@@ -172,9 +172,23 @@ fn subscriptions() {
     let unsuback = |codes| {
         Packet::UnsubAck(UnsubAck { packet_id: id(1), properties: Default::default(), codes })
     };
-    assert_eq!(clause(V5, &unsuback(&[])), "MQTT-3.8.4-6");
+    assert_eq!(clause(V5, &unsuback(&[])), "MQTT-3.11.3-1");
     assert!(write(V5, &unsuback(&[1])).is_err());
     assert!(is_not_in(V311, &unsuback(&[0])));
+}
+
+/// All 256 bytes of options against §3.8.3.1, of which 36 are legal in 5.0 and three in 3.x.
+#[test]
+fn bytes_of_options_are_read() {
+    for byte in 0..=255_u8 {
+        let legal = byte & 0xC0 == 0 && byte & 0x30 != 0x30 && byte & 3 != 3;
+        let bytes = [&hex("82 07 0001 00 0001 61")[..], &[byte]].concat();
+        assert_eq!(read(V5, Server, &bytes).is_ok(), legal, "0x{byte:02x} in 5.0");
+        for version in [V31, V311] {
+            let bytes = [&hex("82 06 0001 0001 61")[..], &[byte]].concat();
+            assert_eq!(read(version, Server, &bytes).is_ok(), byte < 3, "0x{byte:02x}");
+        }
+    }
 }
 
 /// All 36 bytes of options, as §3.8.3.1 lays them out.

@@ -548,9 +548,9 @@ const SUBSCRIPTIONS: &[Refuse] = &[
     ("SUBACK with code 3", ALL, Client, "90 04 0001 00 03", PROTOCOL, "§2.4"),
     ("SUBACK with code 7F", V3, Client, "90 03 0001 7F", PROTOCOL, "§2.4"),
     ("SUBACK of 3.x with a reason of 5.0", V3, Client, "90 03 0001 87", PROTOCOL, "§2.4"),
-    ("UNSUBSCRIBE without filter", V3, Server, "A2 02 0001", PROTOCOL, "MQTT-3.8.3-2"),
+    ("UNSUBSCRIBE without filter", V3, Server, "A2 02 0001", PROTOCOL, "MQTT-3.10.3-2"),
     ("UNSUBACK of 3.x with codes", V3, Client, "B0 03 0001 00", MALFORMED, "§2.1.4"),
-    ("UNSUBACK of 5.0 without codes", ONLY_5, Client, "B0 03 0001 00", PROTOCOL, "MQTT-3.8.4-6"),
+    ("UNSUBACK of 5.0 without codes", ONLY_5, Client, "B0 03 0001 00", PROTOCOL, "MQTT-3.11.3-1"),
 ];
 
 const ENDS: &[Refuse] = &[
@@ -597,6 +597,50 @@ fn each_vector_is_refused_for_its_reason() {
                 (reason, clause),
                 "{name} in {version}: {error}"
             );
+        }
+    }
+}
+
+#[test]
+fn only_the_lowest_connack_flag_is_not_reserved() {
+    for flags in 0..=255_u8 {
+        assert_eq!(read(V311, Client, &[0x20, 2, flags, 0]).is_ok(), flags < 2, "0x{flags:02x}");
+        assert_eq!(read(V5, Client, &[0x20, 3, flags, 0, 0]).is_ok(), flags < 2, "0x{flags:02x}");
+        assert!(read(V31, Client, &[0x20, 2, flags, 0]).is_ok(), "0x{flags:02x}");
+    }
+}
+
+/// Of all bytes of connect flags, with a body that has whatever they announce.
+#[test]
+fn connect_flags_are_consistent() {
+    for (version, name) in
+        [(V31, "0006 4D5149736470"), (V311, "0004 4D515454"), (V5, "0004 4D515454")]
+    {
+        for flags in 0..=255_u8 {
+            let is = |bit: u8| flags & bit != 0;
+            let mut body = [hex(name), vec![version.level(), flags, 0, 60]].concat();
+            let no_properties: &[u8] = if version == V5 { &[0] } else { &[] };
+            body.extend_from_slice(no_properties);
+            body.extend(hex("0001 61"));
+            if is(0x04) {
+                body.extend_from_slice(no_properties);
+                body.extend(hex("0001 77 0001 78"));
+            }
+            if is(0x80) {
+                body.extend(hex("0001 75"));
+            }
+            if is(0x40) {
+                body.extend(hex("0001 70"));
+            }
+            let legal = !is(0x01)
+                && (if is(0x04) { flags & 0x18 != 0x18 } else { flags & 0x38 == 0 })
+                && (version == V5 || is(0x80) || !is(0x40));
+            let bytes = framed(0x10, &body);
+            let packet = read(version, Server, &bytes);
+            assert_eq!(packet.is_ok(), legal, "0x{flags:02x} in {version}: {packet:?}");
+            if let Ok(packet) = packet {
+                assert_eq!(write(version, &packet), Ok(bytes));
+            }
         }
     }
 }
