@@ -1,6 +1,6 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (§3.4 to §3.7): four packets of one shape.
 
-use super::error::{DecodeError, EncodeError, Rule};
+use super::error::{DecodeError, EncodeError};
 use super::packet::{PacketType, Role};
 use super::packet_id::PacketId;
 use super::properties::PropertiesRef;
@@ -40,10 +40,7 @@ impl<'a> Ack<'a> {
         let mut ack = Self::success(body.packet_id()?);
         if version == Version::V5 && !body.is_empty() {
             let code = body.u8("reason code")?;
-            ack.reason = ReasonCode::new(code);
-            if !ack.reason.is_allowed(packet, receiver) {
-                return Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(code));
-            }
+            ack.reason = ReasonCode::new(code).check_received(packet, receiver)?;
             if !body.is_empty() {
                 let owner = PropertyOwner::Packet(packet);
                 ack.properties = PropertiesRef::read(version, &mut body, owner)?;
@@ -102,9 +99,7 @@ impl Encode for Typed<'_> {
                 version,
             });
         }
-        if !ack.reason.is_sendable(packet) {
-            return Err(EncodeError::ReasonNotAllowed { packet, reason: ack.reason });
-        }
+        ack.reason.check_sent(packet)?;
         ack.properties.check_in(version, PropertyOwner::Packet(packet))
     }
 

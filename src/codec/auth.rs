@@ -1,12 +1,12 @@
 //! AUTH (§3.15): one step of enhanced authentication, in 5.0.
 
-use super::error::{DecodeError, EncodeError, Rule};
+use super::error::{DecodeError, EncodeError};
 use super::packet::{PacketType, Role};
 use super::properties::PropertiesRef;
 use super::property::PropertyOwner;
 use super::reason::ReasonCode;
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{Encode, Reader, Sink, encodable};
 
 /// An AUTH packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,40 +21,19 @@ const OWNER: PropertyOwner = PropertyOwner::Packet(PacketType::Auth);
 
 impl<'a> Auth<'a> {
     pub(super) fn read(receiver: Role, mut body: Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut reason, mut properties) = (ReasonCode::SUCCESS, PropertiesRef::default());
         // §3.15.2.1: reason code and property length are left out together or not at all.
-        let code = if body.is_empty() { None } else { Some(body.u8("reason code")?) };
-        let reason = code.map_or(ReasonCode::SUCCESS, ReasonCode::new);
-        if !reason.is_allowed(PacketType::Auth, receiver) {
-            let error = DecodeError::new(Rule::ReasonNotListed, "reason code");
-            return Err(error.with_byte(reason.code()));
+        if !body.is_empty() {
+            reason = ReasonCode::new(body.u8("reason code")?);
+            properties = PropertiesRef::read(Version::V5, &mut body, OWNER)?;
         }
-        let properties = match code {
-            Some(_) => PropertiesRef::read(Version::V5, &mut body, OWNER)?,
-            None => PropertiesRef::default(),
-        };
+        reason.check_received(PacketType::Auth, receiver)?;
         body.finish()?;
         Ok(Self { reason, properties })
     }
-
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands, in 3.x always; `out` is then
-    /// unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(Auth);
 
 impl Encode for Auth<'_> {
     fn first_byte(&self) -> u8 {
@@ -65,10 +44,7 @@ impl Encode for Auth<'_> {
         if version != Version::V5 {
             return Err(EncodeError::NotInVersion { what: "AUTH packet", version });
         }
-        if !self.reason.is_sendable(PacketType::Auth) {
-            let packet = PacketType::Auth;
-            return Err(EncodeError::ReasonNotAllowed { packet, reason: self.reason });
-        }
+        self.reason.check_sent(PacketType::Auth)?;
         self.properties.check_in(version, OWNER)
     }
 

@@ -6,7 +6,7 @@ use super::properties::PropertiesRef;
 use super::property::PropertyOwner;
 use super::reason::ReasonCode;
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{Encode, Reader, Sink, encodable};
 
 /// A CONNACK packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,50 +42,28 @@ impl<'a> ConnAck<'a> {
                 .ok_or_else(|| DecodeError::new(Rule::ConnAckReturnCode, CODE).with_byte(code))?;
             (reason, PropertiesRef::default())
         } else {
-            let reason = ReasonCode::new(code);
-            if !reason.is_allowed(PacketType::ConnAck, Role::Client) {
-                return Err(DecodeError::new(Rule::ReasonNotListed, CODE).with_byte(code));
-            }
+            let reason = ReasonCode::new(code).check_received(PacketType::ConnAck, Role::Client)?;
             (reason, PropertiesRef::read(version, &mut body, OWNER)?)
         };
         body.finish()?;
         Ok(Self { session_present, reason, properties })
     }
 
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
-
     fn code(&self, version: Version) -> Result<u8, EncodeError> {
-        let code = match version {
-            Version::V5 if self.reason.is_sendable(PacketType::ConnAck) => Some(self.reason.code()),
-            Version::V5 => None,
-            Version::V31 | Version::V311 => self.reason.to_v3_connack(),
-        };
-        code.ok_or(EncodeError::ReasonNotAllowed {
-            packet: PacketType::ConnAck,
-            reason: self.reason,
-        })
+        let (packet, reason) = (PacketType::ConnAck, self.reason);
+        if version == Version::V5 {
+            reason.check_sent(packet).map(ReasonCode::code)
+        } else {
+            reason.to_v3_connack().ok_or(EncodeError::ReasonNotAllowed { packet, reason })
+        }
     }
 }
 
 fn is_v3_refusal(code: u8, rest: &Reader<'_>) -> bool {
     matches!(code, 1..=5) && rest.is_empty()
 }
+
+encodable!(ConnAck);
 
 impl Encode for ConnAck<'_> {
     fn first_byte(&self) -> u8 {

@@ -6,7 +6,7 @@ use super::properties::PropertiesRef;
 use super::property::PropertyOwner;
 use super::reason::ReasonCode;
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{Encode, Reader, Sink, encodable};
 
 /// A DISCONNECT packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +28,8 @@ impl<'a> Disconnect<'a> {
         let mut disconnect = Self::default();
         if version == Version::V5 && !body.is_empty() {
             let code = body.u8("reason code")?;
-            disconnect.reason = ReasonCode::new(code);
-            if !disconnect.reason.is_allowed(PacketType::Disconnect, receiver) {
-                return Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(code));
-            }
+            disconnect.reason =
+                ReasonCode::new(code).check_received(PacketType::Disconnect, receiver)?;
             if !body.is_empty() {
                 disconnect.properties = PropertiesRef::read(version, &mut body, OWNER)?;
             }
@@ -44,25 +42,9 @@ impl<'a> Disconnect<'a> {
         body.finish()?;
         Ok(disconnect)
     }
-
-    /// Appends the packet to `out`, in the shortest form.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(Disconnect);
 
 impl Encode for Disconnect<'_> {
     fn first_byte(&self) -> u8 {
@@ -73,10 +55,7 @@ impl Encode for Disconnect<'_> {
         if version != Version::V5 && self.reason != ReasonCode::NORMAL_DISCONNECTION {
             return Err(EncodeError::NotInVersion { what: "reason code in a DISCONNECT", version });
         }
-        if !self.reason.is_sendable(PacketType::Disconnect) {
-            let packet = PacketType::Disconnect;
-            return Err(EncodeError::ReasonNotAllowed { packet, reason: self.reason });
-        }
+        self.reason.check_sent(PacketType::Disconnect)?;
         self.properties.check_in(version, OWNER)
     }
 

@@ -9,7 +9,7 @@ use super::property::PropertyOwner;
 use super::qos::QoS;
 use super::topic;
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{self, Encode, Reader, Sink, encodable};
 
 /// A PUBLISH packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +90,6 @@ impl<'a> Publish<'a> {
         Ok(())
     }
 
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    #[inline]
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
     /// Appends everything but the bytes of the payload to `out`: with them, the packet is whole.
     ///
     /// # Errors
@@ -109,17 +99,9 @@ impl<'a> Publish<'a> {
     pub fn encode_head(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         wire::encode_head(self, version, out)
     }
-
-    /// Returns the size of the whole packet, its payload included.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    #[inline]
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(Publish);
 
 impl Encode for Publish<'_> {
     #[inline]

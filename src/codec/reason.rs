@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::error::{DecodeError, EncodeError, Rule};
 use super::packet::{PacketType, Role};
 
 /// The result of an operation: below 0x80 it succeeded, from 0x80 on it failed.
@@ -85,6 +86,28 @@ impl ReasonCode {
             };
             packets & bit(packet) != 0
         })
+    }
+
+    /// Refuses the code in a `packet` that `receiver` got.
+    pub(super) fn check_received(
+        self,
+        packet: PacketType,
+        receiver: Role,
+    ) -> Result<Self, DecodeError> {
+        if self.is_allowed(packet, receiver) {
+            Ok(self)
+        } else {
+            Err(DecodeError::new(Rule::ReasonNotListed, "reason code").with_byte(self.0))
+        }
+    }
+
+    /// Refuses the code in a `packet` to send, whichever end does.
+    pub(super) fn check_sent(self, packet: PacketType) -> Result<Self, EncodeError> {
+        if self.is_sendable(packet) {
+            Ok(self)
+        } else {
+            Err(EncodeError::ReasonNotAllowed { packet, reason: self })
+        }
     }
 
     /// Tells whether either end may send this code in a `packet`.

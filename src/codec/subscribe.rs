@@ -10,7 +10,7 @@ use super::reason::ReasonCode;
 use super::topic;
 use super::unsubscribe::{check_codes, write_filter};
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{Encode, Reader, Sink, encodable};
 
 /// A SUBSCRIBE packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,25 +87,9 @@ impl<'a> Subscribe<'a> {
         }
         Ok(Self { packet_id, properties, filters })
     }
-
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(Subscribe);
 
 impl Encode for Subscribe<'_> {
     fn first_byte(&self) -> u8 {
@@ -212,25 +196,9 @@ impl<'a> SubAck<'a> {
     pub fn reasons(&self) -> impl ExactSizeIterator<Item = ReasonCode> + 'a {
         self.codes.iter().copied().map(ReasonCode::new)
     }
-
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(SubAck);
 
 impl Encode for SubAck<'_> {
     fn first_byte(&self) -> u8 {

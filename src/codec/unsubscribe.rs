@@ -8,7 +8,7 @@ use super::property::PropertyOwner;
 use super::reason::ReasonCode;
 use super::topic;
 use super::version::Version;
-use super::wire::{self, Encode, Reader, Sink};
+use super::wire::{Encode, Reader, Sink, encodable};
 
 /// An UNSUBSCRIBE packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,25 +40,9 @@ impl<'a> Unsubscribe<'a> {
         }
         Ok(Self { packet_id, properties, filters })
     }
-
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(Unsubscribe);
 
 impl Encode for Unsubscribe<'_> {
     fn first_byte(&self) -> u8 {
@@ -123,25 +107,9 @@ impl<'a> UnsubAck<'a> {
     pub fn reasons(&self) -> impl ExactSizeIterator<Item = ReasonCode> + 'a {
         self.codes.iter().copied().map(ReasonCode::new)
     }
-
-    /// Appends the packet to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then unchanged.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        wire::encode(self, version, out)
-    }
-
-    /// Returns the size of the whole packet.
-    ///
-    /// # Errors
-    ///
-    /// As [`encode`](Self::encode).
-    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
-        wire::encoded_len(self, version)
-    }
 }
+
+encodable!(UnsubAck);
 
 impl Encode for UnsubAck<'_> {
     fn first_byte(&self) -> u8 {

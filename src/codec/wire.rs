@@ -249,6 +249,36 @@ pub(super) trait Encode {
     }
 }
 
+/// Gives a packet its public methods of writing.
+macro_rules! encodable {
+    ($packet:ident) => {
+        impl $packet<'_> {
+            /// Appends the whole packet to `out`, in its shortest form.
+            ///
+            /// # Errors
+            ///
+            /// [`EncodeError`] when the packet may not be sent as it stands; `out` is then
+            /// unchanged.
+            #[inline]
+            pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+                $crate::codec::wire::encode(self, version, out)
+            }
+
+            /// Returns how many bytes [`encode`](Self::encode) appends.
+            ///
+            /// # Errors
+            ///
+            /// As [`encode`](Self::encode).
+            #[inline]
+            pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
+                $crate::codec::wire::encoded_len(self, version)
+            }
+        }
+    };
+}
+
+pub(super) use encodable;
+
 /// Checks a packet and returns its Remaining Length.
 #[inline]
 fn measure<E: Encode>(packet: &E, version: Version) -> Result<u32, EncodeError> {
