@@ -64,6 +64,11 @@ pub struct PasswdOptions {
     /// Password, with -b
     #[arg(value_name = "PASSWORD")]
     pub password: Option<OsString>,
+
+    /// Words behind PASSWORD. Taken here because clap would print them, and they may be the rest of
+    /// a password that somebody forgot to quote
+    #[arg(hide = true)]
+    pub surplus: Vec<OsString>,
 }
 
 /// Where a password comes from when it is not typed at the prompt.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use crate::cli::exit::{Exit, Failure};
@@ -84,18 +84,21 @@ impl<'a> Operands<'a> {
         let file = options.file.as_deref().ok_or_else(|| lacks("FILE"))?;
         let needs_no_password = options.delete || options.hash_plain;
         if needs_no_password && file == Path::new("-") {
-            anyhow::bail!("'-' is standard output, where there is nobody to change");
+            bail!("'-' is standard output, where there is nobody to change");
         }
         if needs_no_password && options.secret.is_given() {
-            anyhow::bail!("-D and -U take no password");
+            bail!("-D and -U take no password");
         }
         if options.hash_plain {
             if options.user.is_some() {
-                anyhow::bail!("-U takes only FILE");
+                bail!("-U takes only FILE");
             }
             return Ok(Self::File(file));
         }
         let user = options.user.clone().ok_or_else(|| lacks("USER"))?;
+        if !options.surplus.is_empty() {
+            bail!("words follow PASSWORD; quote a password with blanks in it");
+        }
         match (options.batch, options.password.is_some()) {
             (true, false) => Err(lacks("PASSWORD")),
             (false, true) => Err(anyhow!("a word follows USER; with -b it is the password")),
