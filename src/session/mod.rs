@@ -260,7 +260,8 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
             State::Connecting { since, .. } => {
-                if *since + self.config.connack_timeout <= now {
+                let due = since.checked_add(self.config.connack_timeout);
+                if due.is_some_and(|due| due <= now) {
                     self.close(End::ConnAckTimeout, None);
                 }
                 return;

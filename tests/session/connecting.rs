@@ -147,3 +147,34 @@ fn a_5_0_session_with_an_expiry_is_clean_only_the_first_time() {
         client.disconnect();
     }
 }
+
+#[test]
+fn a_time_out_beyond_the_clock_is_none() {
+    let mut config = Config::new(V3);
+    config.connack_timeout = Duration::MAX;
+    config.packet_timeout = Duration::MAX;
+    config.request_timeout = Duration::MAX;
+    config.ping_timeout = Some(Duration::MAX);
+    let mut client = Client::new(config);
+    client.connect();
+    client.output();
+    assert_eq!(client.session.poll_timeout(), None);
+    client.now += 3600 * SECOND;
+    client.session.handle_timeout(client.now);
+    client.receive(CK3);
+    client.session.subscribe(client.now, Ticket::new(1), filters(&["a"])).unwrap();
+    client.output();
+    client.receive(&[0x30]);
+    client.pass(3600 * SECOND);
+    assert!(client.session.is_connected());
+}
+
+#[test]
+fn a_connack_does_not_come_before_connect() {
+    let mut client = Client::new(Config::new(V3));
+    client.session.handle_connected(client.now);
+    let mut inbox = |_: midge::session::Received<'_>| Verdict::Ack;
+    client.session.handle_bytes(client.now, CK3, &mut inbox);
+    client.poll();
+    assert_eq!(protocol_error(&client), ReasonCode::PROTOCOL_ERROR);
+}
