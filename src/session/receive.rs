@@ -21,8 +21,8 @@ impl Session {
         inbox: &mut I,
     ) -> Result<(), ProtocolError> {
         let version = self.config.version;
-        if let State::Connecting { clean_start, .. } = self.state {
-            return self.handle_first_packet(now, clean_start, frame);
+        if let State::Connecting { connect_sent, clean_start, .. } = self.state {
+            return self.handle_first_packet(now, connect_sent, clean_start, frame);
         }
         if frame.first >> 4 == PacketType::Publish as u8 {
             let publish = Publish::decode(version, frame)?;
@@ -93,12 +93,19 @@ impl Session {
     fn handle_first_packet(
         &mut self,
         now: Instant,
+        connect_sent: bool,
         clean_start: bool,
         frame: Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let packet = codec::decode(self.config.version, Role::Client, frame)?;
         let packet_type = packet.packet_type();
         match packet {
+            Packet::ConnAck(_) if !connect_sent => Err(ProtocolError::new(
+                packet_type,
+                ReasonCode::PROTOCOL_ERROR,
+                "MQTT-3.1.0-1",
+                "an answer to a CONNECT that was not sent",
+            )),
             Packet::ConnAck(connack) => self.handle_connack(now, clean_start, &connack),
             // Not allowed before CONNACK [MQTT-3.14.0-1], but brokers do it, and it says why.
             Packet::Disconnect(disconnect) => {
