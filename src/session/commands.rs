@@ -109,16 +109,13 @@ impl Session {
         properties: Properties,
     ) -> Result<(), Refused<()>> {
         let expiry = properties.as_ref().session_expiry_interval();
-        let revived = self.limits.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
+        let revived = self.config.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
         let checked = if revived {
             Err(RefusedReason::SessionExpiry)
         } else {
             self.check_command(&properties, PacketType::Disconnect)
         };
         checked.map_err(|reason| Refused { command: (), reason })?;
-        if let Some(expiry) = expiry {
-            self.limits.session_expiry = expiry;
-        }
         let heard_of = match &self.state {
             State::Offline => false,
             State::Connecting { connect_sent, .. } => *connect_sent,

@@ -45,7 +45,7 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::codec::{self, Cut, PacketType, Properties, Version};
 
@@ -62,7 +62,7 @@ pub use self::message::{
 pub use self::transmit::Transmit;
 
 use self::send::append_ping;
-use self::state::{LastWord, State};
+use self::state::{LastWord, Lifetime, State};
 use self::traffic::{IdUse, Traffic};
 
 /// Runs the client's side of MQTT 3.1, 3.1.1 and 5.0 for one logical client.
@@ -78,8 +78,7 @@ pub struct Session {
     connected_before: bool,
     /// The broker has accepted the connection on the current link.
     accepted: bool,
-    /// When the session state on this side ends (§3.1.2.11.2).
-    expiry: Expiry,
+    lifetime: Lifetime,
     limits: Limits,
     state: State,
     /// Since when the first bytes of an incomplete packet wait for the rest.
@@ -91,14 +90,6 @@ pub struct Session {
     events: VecDeque<Event>,
     /// Everything that an idle connection does not need.
     traffic: Option<Box<Traffic>>,
-}
-
-/// When session state ends after the link is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expiry {
-    Never,
-    At(Instant),
-    AtOnce,
 }
 
 /// Says what a deadline of [`Session::poll_timeout`] is for.
@@ -133,7 +124,7 @@ impl Session {
             spread: (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8,
             connected_before: false,
             accepted: false,
-            expiry: Expiry::Never,
+            lifetime: Lifetime::Ended,
             state: State::Offline,
             partial_since: None,
             reading: true,
@@ -146,18 +137,7 @@ impl Session {
 
     /// Takes note of a new link: CONNECT becomes pending output \[MQTT-3.1.0-1\].
     pub fn handle_connected(&mut self, now: Instant) {
-        let ended = match self.expiry {
-            Expiry::Never => false,
-            Expiry::At(end) => end <= now,
-            Expiry::AtOnce => true,
-        };
-        if ended {
-            self.forget_messages();
-        }
-        let resumable = self.config.version == Version::V5
-            && self.connected_before
-            && self.limits.session_expiry > 0
-            && !ended;
+        self.handle_disconnected(now);
         self.limits = Limits::new(&self.config);
         self.accepted = false;
         self.produced = 0;
@@ -167,7 +147,7 @@ impl Session {
         self.state = State::Connecting {
             since: now,
             connect_sent: false,
-            clean_start: self.config.clean_start && !resumable,
+            clean_start: self.config.clean_start && !self.lifetime.lasts(now),
         };
     }
 
@@ -239,13 +219,13 @@ impl Session {
         }
         self.state = State::Offline;
         self.partial_since = None;
-        if self.config.version == Version::V5 && std::mem::take(&mut self.accepted) {
-            self.expiry = match self.limits.session_expiry {
-                0 => Expiry::AtOnce,
-                u32::MAX => Expiry::Never,
-                seconds => now
-                    .checked_add(Duration::from_secs(seconds.into()))
-                    .map_or(Expiry::Never, Expiry::At),
+        if std::mem::take(&mut self.accepted) {
+            self.lifetime = if self.config.version == Version::V5 {
+                Lifetime::after(now, self.limits.session_expiry)
+            } else if self.config.clean_start {
+                Lifetime::Ended
+            } else {
+                Lifetime::Endless
             };
         }
         if let Some(traffic) = &mut self.traffic {
@@ -398,23 +378,24 @@ impl Session {
     }
 
     /// Drops what only means something together with the broker's part of the session
-    /// \[MQTT-3.2.2-5\]. The wish to be subscribed is not part of it.
-    fn forget_session(&mut self) {
-        self.forget_messages();
+    /// \[MQTT-3.2.2-5\].
+    fn forget_messages(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            let on_loss = self.config.on_session_loss;
+            traffic.outgoing.forget_session(on_loss, &mut traffic.ids, &mut self.events);
+            traffic.incoming.forget_session();
+        }
+    }
+
+    /// Makes up for subscriptions that the broker has lost. The wish to be subscribed is not part
+    /// of the session that is gone.
+    fn restore_subscriptions(&mut self) {
         if let Some(traffic) = &mut self.traffic {
             if self.config.resubscribe {
                 traffic.requests.resubscribe();
             } else {
                 traffic.requests.forget_live();
             }
-        }
-    }
-
-    fn forget_messages(&mut self) {
-        if let Some(traffic) = &mut self.traffic {
-            let on_loss = self.config.on_session_loss;
-            traffic.outgoing.forget_session(on_loss, &mut traffic.ids, &mut self.events);
-            traffic.incoming.forget_session();
         }
     }
 

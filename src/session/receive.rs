@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use crate::codec::{
     self, ConnAck, Disconnect, Frame, Packet, PacketId, PacketType, Properties, PropertiesRef,
-    Publish, ReasonCode, Role,
+    Publish, ReasonCode, Role, Version,
 };
 
 use super::keepalive::KeepAlive;
-use super::state::State;
+use super::state::{Lifetime, State};
 use super::traffic::{Traffic, traffic};
-use super::{Connected, End, Event, Expiry, Inbox, Limits, ProtocolError, Received, Session};
+use super::{Connected, End, Event, Inbox, Limits, ProtocolError, Received, Session};
 
 impl Session {
     pub(super) fn handle_frame<I: Inbox>(
@@ -138,12 +138,19 @@ impl Session {
         if connack.session_present && clean_start {
             return breach("MQTT-3.2.2-2", "Session Present after a clean start");
         }
-        if connack.session_present && !self.connected_before && !self.config.adopt_session {
+        // A session that should have expired and that the broker still has goes on: what it knows
+        // of the messages in flight is better than having to guess.
+        let known = self.lifetime != Lifetime::Ended;
+        if connack.session_present && !known && !self.config.adopt_session {
             return breach(
                 "MQTT-3.2.2-4",
                 "Session Present for a session that does not exist here",
             );
         }
+        // CONNACK of 3.1 cannot tell. Repeating messages and subscriptions that the broker still
+        // has does no harm, while being without them would.
+        let silent = self.config.version == Version::V31;
+        let session_present = connack.session_present || (silent && !clean_start && known);
         if connack.properties.authentication_method().is_some() {
             return breach("MQTT-4.12.0-6", "authentication that this client did not ask for");
         }
@@ -158,18 +165,21 @@ impl Session {
             keep_alive: KeepAlive::new(now, self.limits.keep_alive, timeout, self.spread),
             ping_wanted: false,
         };
-        self.expiry = Expiry::Never;
+        self.lifetime = Lifetime::Endless;
         self.accepted = true;
         let connected_before = std::mem::replace(&mut self.connected_before, true);
         self.events.push_back(Event::Connected(Box::new(Connected {
             session_present: connack.session_present,
-            resumed: connack.session_present && connected_before,
-            session_lost: connected_before && !connack.session_present,
+            resumed: session_present && known,
+            session_lost: connected_before && !session_present,
             reason: connack.reason,
             properties: Properties::from(connack.properties),
         })));
+        if !(session_present && known) {
+            self.forget_messages();
+        }
         if !connack.session_present {
-            self.forget_session();
+            self.restore_subscriptions();
         }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_connected(&self.limits);

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::codec::{self, Connect, Disconnect, EncodeError, PropertiesRef};
+use crate::codec::{
+    self, Connect, Disconnect, EncodeError, Properties, PropertiesRef, Property, PropertyValue,
+};
 
 use super::state::LastWord;
 use super::{Secret, Session, Traffic, Transmit};
@@ -43,13 +45,24 @@ impl Session {
         let max = self.limits.maximum_packet_size as usize;
         let full =
             Disconnect { reason: last_word.reason, properties: last_word.properties.as_ref() };
-        let short = Disconnect { properties: PropertiesRef::default(), ..full };
+        // [MQTT-3.14.2-3]: what only explains is left out where it makes the packet too large.
+        let expiry = full.properties.session_expiry_interval();
+        let only_expiry = expiry
+            .and_then(|seconds| {
+                let value = PropertyValue::FourByte(seconds);
+                Properties::default().with(Property::SessionExpiryInterval, value).ok()
+            })
+            .unwrap_or_default();
+        let without_text = Disconnect { properties: only_expiry.as_ref(), ..full };
+        let bare = Disconnect { properties: PropertiesRef::default(), ..full };
         let fits =
             |packet: &Disconnect<'_>| packet.encoded_len(version).is_ok_and(|length| length <= max);
-        // [MQTT-3.14.2-3]: properties are left out where they make the packet too large.
-        if let Some(packet) = [full, short].into_iter().find(fits) {
+        if let Some(packet) = [full, without_text, bare].into_iter().find(fits) {
             let encoded = packet.encode(version, out.buffer());
             debug_assert!(encoded.is_ok(), "its length was computed");
+            if let Some(seconds) = packet.properties.session_expiry_interval() {
+                self.limits.session_expiry = seconds;
+            }
         }
     }
 

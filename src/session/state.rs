@@ -1,6 +1,6 @@
 //! The states of a session's connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::codec::{Properties, ReasonCode};
 
@@ -28,6 +28,39 @@ pub(super) enum State {
     Online { keep_alive: KeepAlive, ping_wanted: bool },
     /// Nothing is taken in any more; a DISCONNECT may be the last thing to go out.
     Closing { last_word: Option<Box<LastWord>> },
+}
+
+/// How long the session outlives its connection (§3.1.2.11.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// There is none, or it has ended with its connection.
+    Ended,
+    /// By the clock of this side: the broker began to count when it noticed the loss.
+    Until(Instant),
+    /// Also while a connection lasts.
+    Endless,
+}
+
+impl Lifetime {
+    /// The lifetime of a session whose connection was lost at `now`.
+    pub(super) fn after(now: Instant, expiry_seconds: u32) -> Lifetime {
+        match expiry_seconds {
+            0 => Lifetime::Ended,
+            u32::MAX => Lifetime::Endless,
+            seconds => now
+                .checked_add(Duration::from_secs(seconds.into()))
+                .map_or(Lifetime::Endless, Lifetime::Until),
+        }
+    }
+
+    /// Whether the broker is sure to have the session still, unless it has lost it.
+    pub(super) fn lasts(self, now: Instant) -> bool {
+        match self {
+            Lifetime::Ended => false,
+            Lifetime::Until(end) => now < end,
+            Lifetime::Endless => true,
+        }
+    }
 }
 
 /// What a DISCONNECT says.

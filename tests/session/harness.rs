@@ -10,6 +10,7 @@ use midge::session::{
     AckHandle, Config, Event, Message, Received, Session, Ticket, Transmit, Verdict,
 };
 
+pub const V31: Version = Version::V31;
 pub const V3: Version = Version::V311;
 pub const V5: Version = Version::V5;
 

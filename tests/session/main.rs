@@ -9,5 +9,6 @@ mod keeping_alive;
 mod model;
 mod publishing;
 mod receiving;
+mod resuming;
 mod subscribing;
 mod support;

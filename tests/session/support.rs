@@ -11,7 +11,7 @@ pub use midge::session::{
     SubscribeRequest, Ticket, UnsubscribeRequest, Verdict,
 };
 
-pub use crate::harness::{Client, V3, V5, lasting, message};
+pub use crate::harness::{Client, V3, V5, V31, lasting, message};
 
 pub const CK3: &[u8] = &[0x20, 2, 0, 0];
 pub const CK5: &[u8] = &[0x20, 3, 0, 0, 0];

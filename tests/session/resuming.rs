@@ -1,0 +1,146 @@
+//! How long a session lasts, and what is left of it on the next connection.
+
+use crate::support::*;
+
+fn expiring(seconds: u32) -> Config {
+    let mut config = Config::new(V5);
+    config.session_expiry = seconds;
+    config
+}
+
+fn expiry(seconds: u32) -> Properties {
+    let value = PropertyValue::FourByte(seconds);
+    Properties::default().with(Property::SessionExpiryInterval, value).unwrap()
+}
+
+/// The flags of the CONNECT that the client sends on a new link.
+fn connect(client: &mut Client) -> u8 {
+    client.connect();
+    client.output()[9]
+}
+
+#[test]
+fn an_expiry_of_the_brokers_making_outlasts_failed_attempts() {
+    let mut client = online(expiring(0), &connack5(0, &[0x11, 0, 0, 0, 60]));
+    client.publish(0, 1, b"");
+    client.output();
+    for _ in 0..3 {
+        client.disconnect();
+        assert_eq!(connect(&mut client) & 2, 0, "the session is still there");
+    }
+    client.receive(&connack5(1, &[]));
+    assert_eq!(client.output()[0], 0x3A);
+}
+
+#[test]
+fn a_broker_that_kept_an_expired_session_has_the_last_word() {
+    let mut config = lasting(V5);
+    config.session_expiry = 10;
+    let mut client = online(config, CK5);
+    client.publish(0, 2, b"");
+    client.output();
+    client.receive(b"\x34\x06\0\x01t\0\x07\0");
+    client.output();
+    client.disconnect();
+    client.pass(20 * SECOND);
+    connect(&mut client);
+    client.receive(&connack5(1, &[]));
+    assert_eq!(client.output()[..7], *b"\x3C\x06\0\x01t\0\x01", "the message it may have");
+    client.receive(b"\x3C\x06\0\x01t\0\x07\0");
+    assert_eq!(client.messages.len(), 1, "exactly once");
+}
+
+#[test]
+fn a_session_without_expiry_is_not_resumed() {
+    for adopt in [true, false] {
+        let mut config = lasting(V5);
+        config.adopt_session = adopt;
+        let mut client = online(config, &connack5(0, &[0x11, 0, 0, 0, 0]));
+        client.publish(0, 1, b"");
+        client.output();
+        client.disconnect();
+        connect(&mut client);
+        client.receive(&connack5(1, &[]));
+        if adopt {
+            assert_eq!(client.output()[0], 0x32, "a message of a session that is gone is new");
+            let resumed = client.events.iter().rev().find_map(|event| match event {
+                Event::Connected(connected) => Some(connected.resumed),
+                _ => None,
+            });
+            assert_eq!(resumed, Some(false));
+        } else {
+            assert_eq!(protocol_error(&client), ReasonCode::PROTOCOL_ERROR, "[MQTT-3.2.2-4]");
+        }
+    }
+}
+
+#[test]
+fn the_expiry_of_a_disconnect_counts_once_it_is_sent() {
+    let success = ReasonCode::SUCCESS;
+    let mut client = online(expiring(60), CK5);
+    client.session.disconnect(client.now, success, expiry(10)).unwrap();
+    client.output();
+    client.disconnect();
+    client.pass(11 * SECOND);
+    assert_eq!(connect(&mut client) & 2, 2, "ended after 10 s");
+
+    let mut client = online(expiring(60), CK5);
+    client.session.disconnect(client.now, success, expiry(10)).unwrap();
+    client.disconnect(); // The link went before the DISCONNECT.
+    client.pass(11 * SECOND);
+    assert_eq!(connect(&mut client) & 2, 0, "the broker knows of 60 s");
+
+    let mut client = online(expiring(60), CK5);
+    client.disconnect();
+    client.session.disconnect(client.now, success, expiry(10)).unwrap();
+    client.poll();
+    client.pass(11 * SECOND);
+    assert_eq!(connect(&mut client) & 2, 0, "nothing was said");
+}
+
+#[test]
+fn an_expiry_stays_in_a_disconnect_that_has_to_be_short() {
+    let mut client = online(expiring(60), &connack5(0, &[0x27, 0, 0, 0, 9]));
+    let text = PropertyValue::Utf8("because");
+    let properties = expiry(10).with(Property::ReasonString, text).unwrap();
+    client.session.disconnect(client.now, ReasonCode::SUCCESS, properties).unwrap();
+    assert_eq!(client.output(), [0xE0, 7, 0, 5, 0x11, 0, 0, 0, 10]);
+}
+
+#[test]
+fn the_expiry_of_connect_decides_what_disconnect_may_say() {
+    // §3.14.2.2.2 speaks of CONNECT, whatever the broker made of it.
+    let success = ReasonCode::SUCCESS;
+    let mut client = online(expiring(0), &connack5(0, &[0x11, 0, 0, 0, 60]));
+    let refused = client.session.disconnect(client.now, success, expiry(10)).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::SessionExpiry);
+    let mut client = online(expiring(60), &connack5(0, &[0x11, 0, 0, 0, 0]));
+    client.session.disconnect(client.now, success, expiry(10)).unwrap();
+}
+
+#[test]
+fn a_3_1_session_is_resumed_although_connack_cannot_say_so() {
+    let mut client = online(lasting(V31), CK3);
+    client.session.subscribe(client.now, Ticket::new(9), filters(&["a"])).unwrap();
+    client.output();
+    client.receive(&[0x90, 3, 0, 1, 0]);
+    client.publish(0, 2, b"");
+    client.output();
+    client.receive(b"\x34\x05\0\x01t\0\x07");
+    client.output();
+    let again = reconnect(&mut client, CK3);
+    assert_eq!(again, b"\x82\x06\0\x03\0\x01a\0\x3C\x05\0\x01t\0\x02");
+    client.receive(b"\x3C\x05\0\x01t\0\x07");
+    assert_eq!(client.messages.len(), 1);
+    let Some(Event::Connected(connected)) =
+        client.events.iter().rfind(|event| matches!(event, Event::Connected(_)))
+    else {
+        panic!()
+    };
+    assert!(connected.resumed && !connected.session_lost && !connected.session_present);
+
+    let mut client = online(Config::new(V31), CK3);
+    client.publish(0, 1, b"");
+    client.output();
+    assert_eq!(reconnect(&mut client, CK3)[0], 0x32, "a clean session ends with its link");
+}
