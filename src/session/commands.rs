@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::codec::{PacketType, Properties, PropertyOwner, ReasonCode, Version};
+use crate::codec::{PacketType, Properties, PropertyOwner, ReasonCode, Role, Version};
 
 use super::state::{LastWord, State};
 use super::{
@@ -89,6 +89,10 @@ impl Session {
 
     /// Acknowledges a message that was answered with [`Verdict::Hold`]. The acknowledgement leaves
     /// once those of all older messages have left \[MQTT-4.6.0-2\]. A stale handle does nothing.
+    /// A reason that an acknowledgement cannot have is replaced as in [`Verdict::Reject`].
+    ///
+    /// [`Verdict::Hold`]: super::Verdict::Hold
+    /// [`Verdict::Reject`]: super::Verdict::Reject
     pub fn ack(&mut self, _now: Instant, handle: AckHandle, reason: ReasonCode) {
         let version = self.config.version;
         if let Some(traffic) = &mut self.traffic {
@@ -96,12 +100,16 @@ impl Session {
         }
     }
 
-    /// Ends the connection: DISCONNECT becomes the last output and [`Event::Closing`] follows.
-    /// What is queued or in flight stays with the session. Without a link only the event comes.
+    /// Ends the connection: DISCONNECT becomes the last output and
+    /// [`Event::Closing`](super::Event::Closing) follows. What is queued or in flight stays with
+    /// the session. Without a link only the event comes.
+    ///
+    /// MQTT 3.x has no reasons: there, any but a success leaves DISCONNECT out, so that the broker
+    /// publishes the will.
     ///
     /// # Errors
     ///
-    /// When the properties cannot be sent, or a disconnect is under way.
+    /// When the reason or the properties cannot be sent, or the link is being closed already.
     pub fn disconnect(
         &mut self,
         _now: Instant,
@@ -110,7 +118,12 @@ impl Session {
     ) -> Result<(), Refused<()>> {
         let expiry = properties.as_ref().session_expiry_interval();
         let revived = self.config.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
-        let checked = if revived {
+        let v5 = self.config.version == Version::V5;
+        let checked = if matches!(self.state, State::Closing { .. }) {
+            Err(RefusedReason::Disconnecting)
+        } else if v5 && !reason.is_allowed(PacketType::Disconnect, Role::Server) {
+            Err(RefusedReason::ReasonNotAllowed(reason))
+        } else if revived {
             Err(RefusedReason::SessionExpiry)
         } else {
             self.check_command(&properties, PacketType::Disconnect)
@@ -138,6 +151,9 @@ impl Session {
         if message.properties.as_ref().topic_alias().is_some() {
             return Err(RefusedReason::TopicAlias);
         }
+        if message.properties.as_ref().subscription_identifiers().next().is_some() {
+            return Err(RefusedReason::SubscriptionIdentifier);
+        }
         let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
         if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
             return Err(RefusedReason::QueueFull);
@@ -150,7 +166,7 @@ impl Session {
         properties: &Properties,
         packet_type: PacketType,
     ) -> Result<(), RefusedReason> {
-        if matches!(self.state, State::Closing { .. }) {
+        if matches!(self.state, State::Closing { requested: true, .. }) {
             return Err(RefusedReason::Disconnecting);
         }
         if !properties.as_ref().is_empty() {

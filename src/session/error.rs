@@ -247,6 +247,12 @@ pub enum RefusedReason {
     /// Topic aliases are given out by the session itself.
     #[error("topic aliases are assigned by the session: leave the property out")]
     TopicAlias,
+    /// A subscription identifier in a message, which only a broker may send \[MQTT-3.3.4-6\].
+    #[error("a message to the broker has no subscription identifier")]
+    SubscriptionIdentifier,
+    /// A reason that a client's DISCONNECT may not have.
+    #[error("a client does not disconnect with the reason {0}")]
+    ReasonNotAllowed(ReasonCode),
     /// DISCONNECT may not set a session expiry where CONNECT had none (§3.14.2.2.2).
     #[error("a session that ends with its connection cannot be given an expiry at the end")]
     SessionExpiry,

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::codec::{Ack, PacketId, PacketType, PropertiesRef, Publish, QoS, ReasonCode, Version};
+use crate::codec::{
+    Ack, PacketId, PacketType, PropertiesRef, Publish, QoS, ReasonCode, Role, Version,
+};
 
 use super::alias::AliasReceiver;
 use super::{AckHandle, Config, Inbox, ProtocolError, Received, Verdict};
@@ -228,6 +230,13 @@ impl Incoming {
         version: Version,
         control: &mut Vec<u8>,
     ) {
+        let reason = if reason.is_allowed(PacketType::PubAck, Role::Server) {
+            reason
+        } else if reason.is_error() {
+            ReasonCode::UNSPECIFIED_ERROR
+        } else {
+            ReasonCode::SUCCESS
+        };
         // 3.x has no negative acknowledgement: the message counts as taken.
         let refused = reason.is_error() && version == Version::V5;
         if qos == QoS::ExactlyOnce {

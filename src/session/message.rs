@@ -82,6 +82,8 @@ pub enum Verdict {
     /// Acknowledge it.
     Ack,
     /// Acknowledge it with an error code (5.0; a plain acknowledgement in 3.x, which has no other).
+    /// An error that PUBACK and PUBREC cannot name becomes `UNSPECIFIED_ERROR`, anything else that
+    /// they cannot name a success.
     Reject(ReasonCode),
     /// Acknowledge it when [`Session::ack`](super::Session::ack) says so.
     Hold,

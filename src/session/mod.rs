@@ -303,7 +303,7 @@ impl Session {
                 }
                 self.transmit_traffic(now, out);
             }
-            State::Closing { last_word } => {
+            State::Closing { last_word, .. } => {
                 if let Some(last_word) = last_word.take() {
                     self.append_last_word(&last_word, out);
                 }
@@ -410,7 +410,8 @@ impl Session {
 
     fn close(&mut self, end: End, last_word: Option<LastWord>) {
         if !matches!(self.state, State::Offline) {
-            self.state = State::Closing { last_word: last_word.map(Box::new) };
+            let requested = matches!(end, End::Requested);
+            self.state = State::Closing { requested, last_word: last_word.map(Box::new) };
         }
         self.events.push_back(Event::Closing(Box::new(end)));
     }

@@ -27,7 +27,7 @@ pub(super) enum State {
     /// The broker has accepted the connection.
     Online { keep_alive: KeepAlive, ping_wanted: bool },
     /// Nothing is taken in any more; a DISCONNECT may be the last thing to go out.
-    Closing { last_word: Option<Box<LastWord>> },
+    Closing { requested: bool, last_word: Option<Box<LastWord>> },
 }
 
 /// How long the session outlives its connection (§3.1.2.11.2).

@@ -57,3 +57,63 @@ fn what_is_abandoned_ends_as_lost() {
     ));
     assert_eq!(client.session.unfinished_count(), 0);
 }
+
+#[test]
+fn a_reason_that_only_a_broker_may_give_is_refused() {
+    let mut client = online(Config::new(V5), CK5);
+    let busy = ReasonCode::SERVER_BUSY;
+    let refused = client.session.disconnect(client.now, busy, Properties::default()).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::ReasonNotAllowed(busy));
+    assert!(client.session.is_connected());
+}
+
+#[test]
+fn without_a_word_for_its_reason_3_x_leaves_the_will_to_the_broker() {
+    let mut client = online(Config::new(V3), CK3);
+    let with_will = ReasonCode::DISCONNECT_WITH_WILL;
+    client.session.disconnect(client.now, with_will, Properties::default()).unwrap();
+    assert!(client.output().is_empty());
+    assert_eq!(client.end(), Some(&End::Requested));
+}
+
+#[test]
+fn commands_wait_while_a_link_fails() {
+    let mut client = online(lasting(V3), CK3);
+    client.receive(&[0x00]);
+    assert!(matches!(client.end(), Some(End::Protocol(_))));
+    client.publish(1, 1, b"x");
+    client.session.subscribe(client.now, Ticket::new(2), filters(&["a"])).unwrap();
+    assert!(client.output().is_empty());
+    let next = reconnect(&mut client, &[0x20, 2, 1, 0]);
+    assert_eq!([next[0], next[8]], [0x82, 0x32]);
+}
+
+#[test]
+fn every_state_takes_a_disconnect() {
+    let requested = |client: &mut Client| {
+        let (now, success) = (client.now, ReasonCode::SUCCESS);
+        client.session.disconnect(now, success, Properties::default()).unwrap();
+        client.poll();
+        assert_eq!(client.end(), Some(&End::Requested));
+    };
+    let mut client = Client::new(Config::new(V3));
+    requested(&mut client);
+    assert!(client.output().is_empty());
+
+    // Before CONNECT was handed out there is nothing to take back.
+    let mut client = Client::new(Config::new(V3));
+    client.session.handle_connected(client.now);
+    requested(&mut client);
+    assert!(client.output().is_empty());
+    client.disconnect();
+    client.connect();
+    assert_eq!(client.output()[0], 0x10);
+
+    requested(&mut client);
+    assert_eq!(client.output(), [0xE0, 0], "after CONNECT and without its CONNACK");
+    client.receive(CK3);
+    assert!(!client.session.is_connected());
+    assert_eq!(client.session.poll_timeout(), None);
+    let again = client.session.disconnect(client.now, ReasonCode::SUCCESS, Properties::default());
+    assert_eq!(again.unwrap_err().reason, RefusedReason::Disconnecting);
+}

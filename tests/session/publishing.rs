@@ -279,3 +279,17 @@ fn an_alias_replaces_the_topic_and_dies_with_the_link() {
     reconnect(&mut client, &connack5(1, &[0x22, 0, 9]));
     assert_eq!(topic(&mut client, "abc", 4), b"\x30\x0a\0\x03abc\x03\x23\0\x01x");
 }
+
+#[test]
+fn what_only_a_broker_may_put_into_a_message_is_refused() {
+    let mut client = Client::new(Config::new(V5));
+    for (property, value) in [
+        (Property::SubscriptionIdentifier, PropertyValue::VariableByte(1)), // [MQTT-3.3.4-6]
+        (Property::TopicAlias, PropertyValue::TwoByte(1)),
+    ] {
+        let mut bad = message(b"");
+        bad.properties.push(property, value).unwrap();
+        client.session.publish(client.now, Ticket::new(0), bad).unwrap_err();
+    }
+    assert_eq!(client.session.unfinished_count(), 0);
+}

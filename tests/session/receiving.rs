@@ -176,3 +176,22 @@ fn messages_do_not_overtake_events() {
     assert!(matches!(client.events[0], Event::Connected(_)));
     assert_eq!(client.session.handle_bytes(client.now, &glued[4..], &mut inbox), 6);
 }
+
+#[test]
+fn a_reason_that_no_acknowledgement_has_is_replaced() {
+    for (reason, code) in [
+        (ReasonCode::SERVER_BUSY, &[0x80][..]),
+        (ReasonCode::GRANTED_QOS_1, &[]),
+        (ReasonCode::NO_MATCHING_SUBSCRIBERS, &[0x10]),
+    ] {
+        let mut client = online(Config::new(V5), CK5);
+        client.verdict = Verdict::Reject(reason);
+        client.receive(b"\x32\x06\0\x01t\0\x07\0");
+        client.verdict = Verdict::Hold;
+        client.receive(b"\x34\x06\0\x01t\0\x08\0");
+        client.ack_held(reason);
+        let length = 2 + code.len() as u8;
+        let expected = [&[0x40, length, 0, 7][..], code, &[0x50, length, 0, 8], code].concat();
+        assert_eq!(client.output(), expected, "{reason}");
+    }
+}
