@@ -14,6 +14,9 @@ pub(super) struct AliasSender {
     aliases: BTreeMap<TopicName, u16>,
 }
 
+/// The length of the alias property: a topic must be longer to be worth one.
+const PROPERTY: usize = 3;
+
 /// How the topic of an outgoing PUBLISH is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aliased {
@@ -32,7 +35,7 @@ impl AliasSender {
 
     /// How to write `topic`. Nothing is noted until [`AliasSender::introduce`].
     pub(super) fn lookup(&self, topic: &TopicName) -> Aliased {
-        if self.maximum == 0 {
+        if self.maximum == 0 || topic.len() <= PROPERTY {
             return Aliased::Full;
         }
         if let Some(&alias) = self.aliases.get(topic) {
@@ -113,8 +116,10 @@ mod tests {
     #[test]
     fn aliases_are_given_out_once_and_only_as_many_as_the_broker_takes() {
         let mut sender = AliasSender::new(2);
-        let topics: Vec<TopicName> =
-            ["a", "b", "c"].into_iter().map(|t| TopicName::try_from(t).unwrap()).collect();
+        let topics: Vec<TopicName> = ["one/a", "one/b", "one/c"]
+            .into_iter()
+            .map(|t| TopicName::try_from(t).unwrap())
+            .collect();
         for (n, topic) in topics.iter().take(2).enumerate() {
             let alias = n as u16 + 1;
             assert_eq!(sender.lookup(topic), Aliased::Introduce(alias));

@@ -30,7 +30,8 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a queued message back; `None` when it was written already or is unknown.
+    /// Takes a queued message back; `None` when it was sent already, though it be in a session that
+    /// was lost, or is unknown.
     pub fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
         self.traffic.as_mut()?.outgoing.cancel(ticket)
     }
@@ -143,6 +144,9 @@ impl Session {
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.fail_all(&mut self.events);
             traffic.requests.fail_all(&mut self.events);
+            if matches!(self.state, State::Offline) {
+                traffic.ids.clear(); // No answer can come any more.
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use crate::codec::{Properties, ReasonCode, TopicFilter};
 
 use super::{End, PublishFailure, RequestFailure};
 
-/// Names one publish, subscribe or unsubscribe. The caller chooses it: unique within a session.
+/// Names one publish, subscribe or unsubscribe. The caller chooses it: unique within a session, and
+/// larger than that of the publish before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 

@@ -58,6 +58,15 @@ impl<T: Copy> PacketIds<T> {
         *self.pages.get(page)?.as_ref()?.slots.get(slot)?
     }
 
+    /// Changes what an identifier in use stands for.
+    pub(super) fn set(&mut self, id: PacketId, value: T) {
+        let (page, slot) = place(id.get());
+        let page = self.pages.get_mut(page).and_then(Option::as_mut);
+        if let Some(Some(old)) = page.and_then(|page| page.slots.get_mut(slot)) {
+            *old = value;
+        }
+    }
+
     /// Makes an identifier unused again.
     pub(super) fn release(&mut self, id: PacketId) -> Option<T> {
         let (page, slot) = place(id.get());
@@ -70,6 +79,12 @@ impl<T: Copy> PacketIds<T> {
             *holder = None;
         }
         Some(value)
+    }
+
+    /// Makes all identifiers unused. The next ones follow on from them all the same.
+    pub(super) fn clear(&mut self) {
+        self.pages.clear();
+        self.used = 0;
     }
 
     /// How many identifiers are in use.

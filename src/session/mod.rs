@@ -20,7 +20,7 @@
 //! * After [`Event::Closing`], write what `poll_transmit` still yields, close the link and call
 //!   `handle_disconnected`, which is due exactly once for every `handle_connected`.
 //!
-//! Not here: bytes and packets ([`codec`](crate::codec)), sockets ([`net`](crate::net)), waiting
+//! Not here: bytes and packets ([`codec`]), sockets ([`net`](crate::net)), waiting
 //! ([`driver`](crate::driver)).
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -42,6 +42,7 @@ mod send;
 mod state;
 mod traffic;
 mod transmit;
+mod window;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub use self::transmit::Transmit;
 
 use self::send::append_ping;
 use self::state::{LastWord, Lifetime, State};
-use self::traffic::{IdUse, Traffic};
+use self::traffic::Traffic;
 
 /// Runs the client's side of MQTT 3.1, 3.1.1 and 5.0 for one logical client.
 ///

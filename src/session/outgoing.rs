@@ -11,35 +11,30 @@ use crate::codec::{
 use super::alias::{AliasSender, Aliased};
 use super::ids::PacketIds;
 use super::incoming::encode_ack;
+use super::send::Output;
+use super::traffic::IdUse;
+use super::window::{Phase, Window};
 use super::{
-    Config, Event, IdUse, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss,
-    Ticket, Transmit,
+    Config, Event, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss, Ticket,
 };
 
 /// Holds the sending half of a session.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// Admitted and not yet sent.
+    /// Admitted and not yet sent, in the order of their tickets.
     queue: VecDeque<Queued>,
-    /// In flight in the order of their first sending \[MQTT-4.6.0-1\]; a gap is one that is done.
-    inflight: VecDeque<Option<InFlight>>,
-    /// Sequence number of the first entry of `inflight`.
-    first_sequence: u64,
-    inflight_count: usize,
-    /// Entries before this sequence number need not be sent again on this link.
-    resend_from: u64,
+    window: Window,
+    /// How many places the window has on this link.
+    quota: usize,
     /// PUBRELs to be sent again on this link, in the order of their PUBRECs \[MQTT-4.6.0-4\].
     release_again: VecDeque<PacketId>,
     /// Number of PUBRECs taken, for that order.
     released_count: u64,
-    /// Messages that may still be sent before an acknowledgement comes \[MQTT-4.9.0-1\].
-    quota: u16,
-    quota_maximum: u16,
     aliases: AliasSender,
     /// QoS 0 messages handed to the transport, each with the position of its last byte in the
     /// output of the link.
     unconfirmed: VecDeque<(u64, Ticket, u32)>,
-    /// Bytes of topic and payload in `queue` and `inflight`.
+    /// Bytes of topic, properties and payload in `queue` and `window`.
     bytes: usize,
 }
 
@@ -51,44 +46,14 @@ struct Queued {
     message: Message,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    ticket: Ticket,
-    packet_id: PacketId,
-    message: Message,
-    phase: Phase,
-    attempts: u32,
-    /// Whether it was sent on this link and so counts against the quota.
-    sent: bool,
-}
-
-/// What an in-flight message waits for.
-///
-/// ```text
-/// QoS 1: PUBLISH ─► Ack ─PUBACK─► done
-/// QoS 2: PUBLISH ─► Rec ─PUBREC─► PUBREL ─► Comp ─PUBCOMP─► done
-///                    └─ PUBREC with an error code ─► done
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Ack,
-    Rec,
-    /// With the number of its PUBREC.
-    Comp(u64),
-}
-
 impl Outgoing {
     pub(super) fn new() -> Outgoing {
         Outgoing {
             queue: VecDeque::new(),
-            inflight: VecDeque::new(),
-            first_sequence: 0,
-            inflight_count: 0,
-            resend_from: 0,
+            window: Window::new(),
+            quota: 0,
             release_again: VecDeque::new(),
             released_count: 0,
-            quota: 0,
-            quota_maximum: 0,
             aliases: AliasSender::new(0),
             unconfirmed: VecDeque::new(),
             bytes: 0,
@@ -97,7 +62,7 @@ impl Outgoing {
 
     /// How many messages are queued, in flight or with the kernel's answer outstanding.
     pub(super) fn message_count(&self) -> usize {
-        self.queue.len() + self.inflight_count + self.unconfirmed.len()
+        self.queue.len() + self.window.len() + self.unconfirmed.len()
     }
 
     pub(super) fn has_room(&self, message: &Message, config: &Config) -> bool {
@@ -111,9 +76,12 @@ impl Outgoing {
         self.queue.push_back(Queued { ticket, attempts: 0, message });
     }
 
-    /// Takes a message back that was not written yet.
+    /// Takes a message back that was never sent.
     pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
-        let index = self.queue.iter().position(|queued| queued.ticket == ticket)?;
+        let index = self.queue.binary_search_by_key(&ticket, |queued| queued.ticket).ok()?;
+        if self.queue.get(index)?.attempts > 0 {
+            return None;
+        }
         let message = self.queue.remove(index)?.message;
         self.bytes -= message.queued_bytes();
         Some(message)
@@ -121,19 +89,14 @@ impl Outgoing {
 
     /// The link is up: everything in flight is to be sent again, within the new quota.
     pub(super) fn handle_connected(&mut self, limits: &Limits) {
-        self.quota = limits.receive_maximum;
-        self.quota_maximum = limits.receive_maximum;
+        self.quota = limits.receive_maximum.into();
         self.aliases = AliasSender::new(limits.topic_alias_maximum);
-        self.resend_from = self.first_sequence;
-        let mut released: Vec<(u64, PacketId)> = self
-            .inflight
-            .iter()
-            .flatten()
-            .filter_map(|entry| match entry.phase {
-                Phase::Comp(order) => Some((order, entry.packet_id)),
-                Phase::Ack | Phase::Rec => None,
-            })
-            .collect();
+        self.window.rewind();
+        let released = self.window.iter().filter_map(|entry| match entry.phase {
+            Phase::Comp(order) => Some((order, entry.packet_id)),
+            Phase::Ack | Phase::Rec => None,
+        });
+        let mut released: Vec<(u64, PacketId)> = released.collect();
         released.sort_unstable_by_key(|&(order, _)| order);
         self.release_again = released.into_iter().map(|(_, packet_id)| packet_id).collect();
     }
@@ -145,9 +108,6 @@ impl Outgoing {
             events.push_back(Event::Published { ticket, result });
         }
         self.release_again.clear();
-        for entry in self.inflight.iter_mut().flatten() {
-            entry.sent = false;
-        }
     }
 
     /// The broker has lost the session: its packet identifiers mean nothing any more.
@@ -157,157 +117,101 @@ impl Outgoing {
         ids: &mut PacketIds<IdUse>,
         events: &mut VecDeque<Event>,
     ) {
-        while let Some(entry) = self.inflight.pop_back() {
-            let Some(InFlight { ticket, packet_id, message, attempts, .. }) = entry else {
-                continue;
-            };
-            ids.release(packet_id);
-            match on_loss {
-                SessionLoss::Republish => {
+        ids.clear();
+        self.release_again.clear();
+        match on_loss {
+            SessionLoss::Republish => {
+                for entry in self.window.take_all().rev() {
+                    let (ticket, attempts, message) = (entry.ticket, entry.attempts, entry.message);
                     self.queue.push_front(Queued { ticket, attempts, message });
                 }
-                SessionLoss::Fail => {
-                    self.bytes -= message.queued_bytes();
-                    let result = Err(PublishFailure::Lost { maybe_delivered: attempts > 0 });
-                    events.push_back(Event::Published { ticket, result });
+            }
+            SessionLoss::Fail => {
+                for entry in self.window.take_all() {
+                    self.bytes -= entry.message.queued_bytes();
+                    let result = Err(PublishFailure::Lost { maybe_delivered: true });
+                    events.push_back(Event::Published { ticket: entry.ticket, result });
                 }
             }
         }
-        self.inflight_count = 0;
-        self.first_sequence = 0;
-        self.resend_from = 0;
-        self.release_again.clear();
     }
 
-    /// Encodes what the window and the budget allow. `produced` counts the link's output bytes.
-    pub(super) fn transmit(
-        &mut self,
-        version: Version,
-        limits: &Limits,
-        ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
-        produced: &mut u64,
-        out: &mut Transmit,
-    ) {
-        while !out.is_full()
+    /// Encodes what the window and the budget allow.
+    pub(super) fn transmit(&mut self, output: &mut Output<'_>) {
+        while !output.out.is_full()
             && let Some(packet_id) = self.release_again.pop_front()
         {
-            let before = out.len();
-            encode_ack(PacketType::PubRel, packet_id, ReasonCode::SUCCESS, version, out.buffer());
-            *produced += (out.len() - before) as u64;
+            let (version, success) = (output.version, ReasonCode::SUCCESS);
+            output.append(|out| {
+                encode_ack(PacketType::PubRel, packet_id, success, version, out.buffer());
+            });
         }
-        while !out.is_full() && self.resend_from < self.next_sequence() {
-            if !self.resend_next(version, limits, ids, events, produced, out) {
+        while !output.out.is_full()
+            && let Some(sequence) = self.window.next_resend()
+        {
+            if self.window.occupied() >= self.quota {
                 return; // New messages must not overtake old ones.
             }
+            self.send_again(sequence, output);
         }
-        while !out.is_full()
+        while !output.out.is_full()
             && let Some(next) = self.queue.front()
         {
-            if next.message.qos != QoS::AtMostOnce && self.quota == 0 {
-                return;
-            }
-            if !self.send_next(version, limits, ids, events, produced, out) {
+            let sent = match next.message.qos {
+                QoS::AtMostOnce => self.send_unacknowledged(output),
+                _ => self.window.occupied() < self.quota && self.send_acknowledged(output),
+            };
+            if !sent {
                 return;
             }
         }
     }
 
-    /// Sends the next in-flight message of an earlier link again; `false` if it has to wait.
-    fn resend_next(
-        &mut self,
-        version: Version,
-        limits: &Limits,
-        ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
-        produced: &mut u64,
-        out: &mut Transmit,
-    ) -> bool {
-        let index = (self.resend_from - self.first_sequence) as usize;
-        let Some(entry) = self.inflight.get_mut(index).and_then(Option::as_mut) else {
-            self.resend_from += 1;
-            return true;
-        };
-        if entry.sent || matches!(entry.phase, Phase::Comp(_)) {
-            self.resend_from += 1;
-            return true;
-        }
-        if self.quota == 0 {
-            return false;
-        }
-        let sequence = self.resend_from;
-        self.resend_from += 1;
-        let before = out.len();
-        let dup = entry.attempts > 0; // [MQTT-3.3.1-1]
-        let id = entry.packet_id;
-        match append(&entry.message, Some(id), dup, version, limits, &mut self.aliases, out) {
+    /// Sends an in-flight message of an earlier link again.
+    fn send_again(&mut self, sequence: u64, output: &mut Output<'_>) {
+        let Some(entry) = self.window.get_mut(sequence) else { return };
+        let (packet_id, aliases) = (entry.packet_id, &mut self.aliases);
+        // [MQTT-3.3.1-1]
+        match append(&entry.message, Some(packet_id), true, aliases, output) {
             Ok(()) => {
                 entry.attempts += 1;
-                entry.sent = true;
-                self.quota -= 1;
-                *produced += (out.len() - before) as u64;
+                self.window.occupy(sequence);
             }
+            // What the broker takes has changed. It may have the message from an earlier link:
+            // the identifier stays taken until it is heard of, or the session is lost.
+            Err(failure) => self.finish(sequence, Err(failure), output.ids, output.events),
+        }
+    }
+
+    /// Sends the first message of the queue, which is of QoS 0.
+    fn send_unacknowledged(&mut self, output: &mut Output<'_>) -> bool {
+        let Some(Queued { ticket, attempts, message }) = self.queue.pop_front() else {
+            return false;
+        };
+        self.bytes -= message.queued_bytes();
+        match append(&message, None, false, &mut self.aliases, output) {
+            Ok(()) => self.unconfirmed.push_back((*output.produced, ticket, attempts + 1)),
             Err(failure) => {
-                ids.release(id);
-                self.finish(sequence, Err(failure), events);
+                output.events.push_back(Event::Published { ticket, result: Err(failure) });
             }
         }
         true
     }
 
-    /// Sends the first message of the queue; `false` if there is no identifier for it.
-    fn send_next(
-        &mut self,
-        version: Version,
-        limits: &Limits,
-        ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
-        produced: &mut u64,
-        out: &mut Transmit,
-    ) -> bool {
-        let Some(next) = self.queue.front() else { return false };
-        let qos = next.message.qos;
-        let packet_id = if qos == QoS::AtMostOnce {
-            None
-        } else {
-            let Some(id) = ids.allocate(IdUse::Publish(self.next_sequence())) else {
-                return false;
-            };
-            Some(id)
-        };
-        let before = out.len();
-        let sent = append(&next.message, packet_id, false, version, limits, &mut self.aliases, out);
+    /// Sends the first message of the queue, which is of QoS 1 or 2; `false` if there is no
+    /// identifier for it.
+    fn send_acknowledged(&mut self, output: &mut Output<'_>) -> bool {
+        let id_use = IdUse::Publish(self.window.next_sequence());
+        let Some(packet_id) = output.ids.allocate(id_use) else { return false };
         let Some(Queued { ticket, attempts, message }) = self.queue.pop_front() else {
             return false;
         };
-        if let Err(failure) = sent {
-            if let Some(id) = packet_id {
-                ids.release(id);
-            }
-            self.bytes -= message.queued_bytes();
-            events.push_back(Event::Published { ticket, result: Err(failure) });
-            return true;
-        }
-        *produced += (out.len() - before) as u64;
-        let attempts = attempts + 1;
-        match packet_id {
-            None => {
+        match append(&message, Some(packet_id), false, &mut self.aliases, output) {
+            Ok(()) => self.window.push(ticket, packet_id, attempts + 1, message),
+            Err(failure) => {
+                output.ids.release(packet_id);
                 self.bytes -= message.queued_bytes();
-                self.unconfirmed.push_back((*produced, ticket, attempts));
-            }
-            Some(packet_id) => {
-                self.quota -= 1;
-                self.inflight_count += 1;
-                let phase = if qos == QoS::AtLeastOnce { Phase::Ack } else { Phase::Rec };
-                self.inflight.push_back(Some(InFlight {
-                    ticket,
-                    packet_id,
-                    message,
-                    phase,
-                    attempts,
-                    sent: true,
-                }));
-                self.resend_from = self.next_sequence();
+                output.events.push_back(Event::Published { ticket, result: Err(failure) });
             }
         }
         true
@@ -338,56 +242,64 @@ impl Outgoing {
         events: &mut VecDeque<Event>,
         control: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
-        let Some(IdUse::Publish(sequence)) = ids.find(ack.packet_id) else {
+        let packet_id = ack.packet_id;
+        let mut release = |reason| {
+            encode_ack(PacketType::PubRel, packet_id, reason, version, control);
+        };
+        let Some(IdUse::Publish(sequence)) = ids.find(packet_id) else {
             if packet_type == PacketType::PubRec {
                 // Without an answer the broker would repeat its PUBREC for ever.
-                encode_ack(
-                    PacketType::PubRel,
-                    ack.packet_id,
-                    ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
-                    version,
-                    control,
-                );
+                release(ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
             }
             return Ok(());
         };
-        let Some(entry) = self.entry(sequence) else { return Ok(()) };
-        match (packet_type, entry.phase) {
-            (PacketType::PubAck, Phase::Ack) | (PacketType::PubComp, Phase::Comp(_)) => {
-                ids.release(ack.packet_id);
-                self.finish(sequence, outcome(&ack), events);
-                Ok(())
+        let Some(entry) = self.window.get_mut(sequence) else {
+            // A message that was given up while the broker might have it.
+            if packet_type == PacketType::PubRec && !ack.reason.is_error() {
+                release(ReasonCode::SUCCESS);
+            } else {
+                ids.release(packet_id);
+            }
+            return Ok(());
+        };
+        let properties = || Properties::from(ack.properties);
+        let result = match (packet_type, entry.phase) {
+            // The broker took the message with its PUBREC. That PUBCOMP may not know it any more
+            // is no failure (§3.7.2.1).
+            (PacketType::PubComp, Phase::Comp(_)) => Ok((entry.reason, properties())),
+            (PacketType::PubAck, Phase::Ack) if !ack.reason.is_error() => {
+                Ok((ack.reason, properties()))
             }
             // [MQTT-4.4.0-2]: the exchange has ended.
-            (PacketType::PubRec, Phase::Rec) if ack.reason.is_error() => {
-                ids.release(ack.packet_id);
-                self.finish(sequence, outcome(&ack), events);
-                Ok(())
+            (PacketType::PubAck, Phase::Ack) | (PacketType::PubRec, Phase::Rec)
+                if ack.reason.is_error() =>
+            {
+                Err(PublishFailure::Rejected { reason: ack.reason, properties: properties() })
             }
-            (PacketType::PubRec, Phase::Rec | Phase::Comp(_)) => {
-                if entry.phase == Phase::Rec {
-                    let order = self.released_count;
-                    self.released_count += 1;
-                    if let Some(entry) = self.entry(sequence) {
-                        entry.phase = Phase::Comp(order);
-                    }
-                }
-                encode_ack(
-                    PacketType::PubRel,
-                    ack.packet_id,
-                    ReasonCode::SUCCESS,
-                    version,
-                    control,
-                );
-                Ok(())
+            (PacketType::PubRec, Phase::Rec) => {
+                entry.phase = Phase::Comp(self.released_count);
+                entry.reason = ack.reason;
+                self.released_count += 1;
+                self.window.occupy(sequence);
+                release(ReasonCode::SUCCESS);
+                return Ok(());
             }
-            _ => Err(ProtocolError::new(
-                packet_type,
-                ReasonCode::PROTOCOL_ERROR,
-                "§4.3",
-                "acknowledgement that does not belong to the message's quality of service",
-            )),
-        }
+            (PacketType::PubRec, Phase::Comp(_)) => {
+                release(ReasonCode::SUCCESS);
+                return Ok(());
+            }
+            _ => {
+                return Err(ProtocolError::new(
+                    packet_type,
+                    ReasonCode::PROTOCOL_ERROR,
+                    "§4.3",
+                    "acknowledgement that does not belong to the message's quality of service",
+                ));
+            }
+        };
+        ids.release(packet_id);
+        self.finish(sequence, result, ids, events);
+        Ok(())
     }
 
     /// Whether nothing would be lost with this half.
@@ -395,66 +307,32 @@ impl Outgoing {
         self.message_count() == 0
     }
 
-    /// Ends every message that is still queued or in flight.
+    /// Ends every message that is not finished.
     pub(super) fn fail_all(&mut self, events: &mut VecDeque<Event>) {
-        for entry in self.inflight.drain(..).flatten() {
-            let result = Err(PublishFailure::Lost { maybe_delivered: entry.attempts > 0 });
-            events.push_back(Event::Published { ticket: entry.ticket, result });
-        }
-        for queued in self.queue.drain(..) {
-            let result = Err(PublishFailure::Lost { maybe_delivered: queued.attempts > 0 });
-            events.push_back(Event::Published { ticket: queued.ticket, result });
-        }
-        self.inflight_count = 0;
+        let lost = |maybe_delivered| Err(PublishFailure::Lost { maybe_delivered });
+        let unconfirmed = self.unconfirmed.drain(..).map(|(_, ticket, _)| (ticket, lost(true)));
+        let in_flight = self.window.take_all().map(|entry| (entry.ticket, lost(true)));
+        let queue = self.queue.drain(..);
+        let queued = queue.map(|queued| (queued.ticket, lost(queued.attempts > 0)));
+        let mut all: Vec<_> = unconfirmed.chain(in_flight).chain(queued).collect();
+        all.sort_unstable_by_key(|&(ticket, _)| ticket);
+        events.extend(all.into_iter().map(|(ticket, result)| Event::Published { ticket, result }));
+        self.release_again.clear();
         self.bytes = 0;
-    }
-
-    fn next_sequence(&self) -> u64 {
-        self.first_sequence + self.inflight.len() as u64
-    }
-
-    fn entry(&mut self, sequence: u64) -> Option<&mut InFlight> {
-        let index = usize::try_from(sequence.checked_sub(self.first_sequence)?).ok()?;
-        self.inflight.get_mut(index)?.as_mut()
     }
 
     fn finish(
         &mut self,
         sequence: u64,
         result: Result<(ReasonCode, Properties), PublishFailure>,
+        ids: &mut PacketIds<IdUse>,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(index) = sequence.checked_sub(self.first_sequence) else { return };
-        let Some(entry) = self.inflight.get_mut(index as usize).and_then(Option::take) else {
-            return;
-        };
-        self.inflight_count -= 1;
+        let Some(entry) = self.window.remove(sequence, ids) else { return };
         self.bytes -= entry.message.queued_bytes();
-        // Capped at what the broker granted [MQTT-4.9.0-2]; a message of an earlier link that was
-        // not sent again never used the quota.
-        if entry.sent || matches!(entry.phase, Phase::Comp(_)) {
-            self.quota = self.quota.saturating_add(1).min(self.quota_maximum);
-        }
-        while let Some(None) = self.inflight.front() {
-            self.inflight.pop_front();
-            self.first_sequence += 1;
-        }
-        self.resend_from = self.resend_from.max(self.first_sequence);
-        let result = result.map(|(reason, properties)| Receipt {
-            reason,
-            attempts: entry.attempts,
-            properties,
-        });
+        let attempts = entry.attempts;
+        let result = result.map(|(reason, properties)| Receipt { reason, attempts, properties });
         events.push_back(Event::Published { ticket: entry.ticket, result });
-    }
-}
-
-fn outcome(ack: &Ack<'_>) -> Result<(ReasonCode, Properties), PublishFailure> {
-    let properties = Properties::from(ack.properties);
-    if ack.reason.is_error() {
-        Err(PublishFailure::Rejected { reason: ack.reason, properties })
-    } else {
-        Ok((ack.reason, properties))
     }
 }
 
@@ -463,40 +341,39 @@ fn append(
     message: &Message,
     packet_id: Option<PacketId>,
     dup: bool,
-    version: Version,
-    limits: &Limits,
     aliases: &mut AliasSender,
-    out: &mut Transmit,
+    output: &mut Output<'_>,
 ) -> Result<(), PublishFailure> {
+    let Output { version, limits, .. } = *output;
     if message.qos > limits.maximum_qos {
         return Err(PublishFailure::QosNotSupported { max: limits.maximum_qos }); // [MQTT-3.2.2-11]
     }
     if message.retain && !limits.retain_available {
         return Err(PublishFailure::RetainNotSupported); // [MQTT-3.2.2-14]
     }
-    let aliased = aliases.lookup(&message.topic);
-    let with_alias;
-    let (topic, properties) = match aliased {
-        Aliased::Full => (&*message.topic, message.properties.as_ref()),
-        Aliased::Introduce(alias) | Aliased::Known(alias) => {
-            with_alias = message
-                .properties
-                .clone()
-                .with(Property::TopicAlias, PropertyValue::TwoByte(alias))
-                .unwrap_or_default();
-            let known = matches!(aliased, Aliased::Known(_));
-            (if known { "" } else { &*message.topic }, with_alias.as_ref())
-        }
-    };
-    let publish = Publish {
+    let mut publish = Publish {
         dup,
         qos: message.qos,
         retain: message.retain,
-        topic,
+        topic: &message.topic,
         packet_id,
-        properties,
+        properties: message.properties.as_ref(),
         payload: &message.payload,
     };
+    let mut aliased = aliases.lookup(&message.topic);
+    let with_alias;
+    if let Aliased::Introduce(alias) | Aliased::Known(alias) = aliased {
+        let value = PropertyValue::TwoByte(alias);
+        with_alias =
+            message.properties.clone().with(Property::TopicAlias, value).unwrap_or_default();
+        let plain = publish;
+        publish.properties = with_alias.as_ref();
+        if let Aliased::Known(_) = aliased {
+            publish.topic = "";
+        } else if publish.encoded_len(version)? > limits.maximum_packet_size as usize {
+            (publish, aliased) = (plain, Aliased::Full);
+        }
+    }
     if limits.maximum_packet_size < super::limits::LARGEST_PACKET {
         let size = publish.encoded_len(version)?;
         if size > limits.maximum_packet_size as usize {
@@ -504,8 +381,11 @@ fn append(
             return Err(PublishFailure::TooLarge { size, max }); // [MQTT-3.2.2-15]
         }
     }
-    publish.encode_head(version, out.buffer())?;
-    out.payload(&message.payload);
+    output.append(|out| {
+        publish.encode_head(version, out.buffer())?;
+        out.payload(&message.payload);
+        Ok::<_, PublishFailure>(())
+    })?;
     if let Aliased::Introduce(alias) = aliased {
         aliases.introduce(message.topic.clone(), alias);
     }

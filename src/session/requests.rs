@@ -9,9 +9,11 @@ use crate::codec::{
 };
 
 use super::ids::PacketIds;
+use super::send::Output;
+use super::traffic::IdUse;
 use super::{
-    Event, IdUse, Limits, ProtocolError, RequestFailure, SubscribeReceipt, SubscribeRequest,
-    Ticket, Transmit, UnsubscribeRequest,
+    Event, Limits, ProtocolError, RequestFailure, SubscribeReceipt, SubscribeRequest, Ticket,
+    Transmit, UnsubscribeRequest,
 };
 
 /// Holds the requests of a session and its live subscriptions.
@@ -132,35 +134,24 @@ impl Requests {
     }
 
     /// Encodes the waiting requests as far as the budget allows.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one session, lent one by one")]
-    pub(super) fn transmit(
-        &mut self,
-        now: Instant,
-        version: Version,
-        limits: &Limits,
-        ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
-        produced: &mut u64,
-        out: &mut Transmit,
-    ) {
-        while !out.is_full()
+    pub(super) fn transmit(&mut self, now: Instant, output: &mut Output<'_>) {
+        while !output.out.is_full()
             && let Some(request) = self.waiting.pop_front()
         {
-            let Some(packet_id) = ids.allocate(IdUse::Request(self.next_sequence)) else {
+            let Some(packet_id) = output.ids.allocate(IdUse::Request(self.next_sequence)) else {
                 self.waiting.push_front(request);
                 return;
             };
-            let before = out.len();
-            match request.kind.append(packet_id, version, limits, out) {
+            let Output { version, limits, .. } = *output;
+            match output.append(|out| request.kind.append(packet_id, version, limits, out)) {
                 Ok(()) => {
-                    *produced += (out.len() - before) as u64;
                     let sequence = self.next_sequence;
                     self.next_sequence += 1;
                     self.pending.push_back(Pending { sequence, sent: now, request });
                 }
                 Err(failure) => {
-                    ids.release(packet_id);
-                    fail(request, failure, events);
+                    output.ids.release(packet_id);
+                    fail(request, failure, output.events);
                 }
             }
         }

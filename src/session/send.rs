@@ -1,13 +1,17 @@
 //! What a session puts on the wire.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::codec::{
     self, Connect, Disconnect, EncodeError, Properties, PropertiesRef, Property, PropertyValue,
+    Version,
 };
 
+use super::ids::PacketIds;
 use super::state::LastWord;
-use super::{Secret, Session, Traffic, Transmit};
+use super::traffic::{IdUse, Traffic};
+use super::{Event, Limits, Secret, Session, Transmit};
 
 impl Session {
     pub(super) fn append_connect(
@@ -68,15 +72,41 @@ impl Session {
 
     pub(super) fn transmit_traffic(&mut self, now: Instant, out: &mut Transmit) {
         let Some(traffic) = &mut self.traffic else { return };
-        let version = self.config.version;
         let Traffic { outgoing, requests, ids, control, .. } = &mut **traffic;
+        let mut output = Output {
+            version: self.config.version,
+            limits: &self.limits,
+            ids,
+            events: &mut self.events,
+            produced: &mut self.produced,
+            out,
+        };
         if !control.is_empty() {
-            self.produced += control.len() as u64;
-            out.buffer().append(control);
+            output.append(|out| out.buffer().append(control));
         }
-        let (limits, events, produced) = (&self.limits, &mut self.events, &mut self.produced);
-        requests.transmit(now, version, limits, ids, events, produced, out);
-        outgoing.transmit(version, limits, ids, events, produced, out);
+        requests.transmit(now, &mut output);
+        outgoing.transmit(&mut output);
+    }
+}
+
+/// Where packets go on a connection that the broker has accepted, and what they have to respect.
+pub(super) struct Output<'a> {
+    pub(super) version: Version,
+    pub(super) limits: &'a Limits,
+    pub(super) ids: &'a mut PacketIds<IdUse>,
+    pub(super) events: &'a mut VecDeque<Event>,
+    /// Bytes made on this link so far.
+    pub(super) produced: &'a mut u64,
+    pub(super) out: &'a mut Transmit,
+}
+
+impl Output<'_> {
+    /// Appends and counts what is appended.
+    pub(super) fn append<R>(&mut self, encode: impl FnOnce(&mut Transmit) -> R) -> R {
+        let before = self.out.len();
+        let result = encode(self.out);
+        *self.produced += (self.out.len() - before) as u64;
+        result
     }
 }
 

@@ -117,3 +117,26 @@ fn every_state_takes_a_disconnect() {
     let again = client.session.disconnect(client.now, ReasonCode::SUCCESS, Properties::default());
     assert_eq!(again.unwrap_err().reason, RefusedReason::Disconnecting);
 }
+
+#[test]
+fn what_is_abandoned_is_gone_for_good() {
+    let mut client = online(lasting(V3), CK3);
+    client.publish(0, 2, b"");
+    client.publish(1, 1, b"");
+    client.output();
+    client.publish(2, 0, b"");
+    client.session.subscribe(client.now, Ticket::new(3), filters(&["a"])).unwrap();
+    client.poll(); // Not written yet.
+    client.session.abandon();
+    client.poll();
+    assert_eq!(client.published(), [(0, false), (1, false), (2, false)]);
+    assert_eq!(client.session.unfinished_count(), 0);
+    client.output();
+    client.publish(4, 2, b"");
+    assert_eq!(client.output()[5..], [0, 4]);
+    client.receive(&[0x40, 2, 0, 2, 0x50, 2, 0, 1, 0x90, 3, 0, 3, 0]);
+    assert_eq!(client.published().len(), 3, "late answers are not taken for those of others");
+    assert_eq!(reconnect(&mut client, &[0x20, 2, 1, 0]), b"\x3C\x05\0\x01t\0\x04");
+    client.receive(&[0x50, 2, 0, 4, 0x70, 2, 0, 4]);
+    assert_eq!(client.published()[3..], [(4, true)]);
+}

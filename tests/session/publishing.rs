@@ -271,13 +271,13 @@ fn an_alias_replaces_the_topic_and_dies_with_the_link() {
         client.session.publish(client.now, Ticket::new(ticket), message).unwrap();
         client.output()
     };
-    assert_eq!(topic(&mut client, "abc", 0), b"\x30\x0a\0\x03abc\x03\x23\0\x01x");
-    assert_eq!(topic(&mut client, "abc", 1), b"\x30\x07\0\0\x03\x23\0\x01x");
+    assert_eq!(topic(&mut client, "abcd", 0), b"\x30\x0b\0\x04abcd\x03\x23\0\x01x");
+    assert_eq!(topic(&mut client, "abcd", 1), b"\x30\x07\0\0\x03\x23\0\x01x");
     assert_eq!(topic(&mut client, "other", 2), b"\x30\x09\0\x05other\0x");
     reconnect(&mut client, &connack5(1, &[]));
-    assert_eq!(topic(&mut client, "abc", 3), b"\x30\x07\0\x03abc\0x");
+    assert_eq!(topic(&mut client, "abcd", 3), b"\x30\x08\0\x04abcd\0x");
     reconnect(&mut client, &connack5(1, &[0x22, 0, 9]));
-    assert_eq!(topic(&mut client, "abc", 4), b"\x30\x0a\0\x03abc\x03\x23\0\x01x");
+    assert_eq!(topic(&mut client, "abcd", 4), b"\x30\x0b\0\x04abcd\x03\x23\0\x01x");
 }
 
 #[test]
@@ -292,4 +292,125 @@ fn what_only_a_broker_may_put_into_a_message_is_refused() {
         client.session.publish(client.now, Ticket::new(0), bad).unwrap_err();
     }
     assert_eq!(client.session.unfinished_count(), 0);
+}
+
+#[test]
+fn released_messages_of_an_earlier_link_count_against_the_quota() {
+    // Brokers count them: a full window on top of them is above Receive Maximum.
+    let mut client = online(lasting(V5), CK5);
+    for ticket in 0..3 {
+        client.publish(ticket, 2, b"");
+    }
+    client.output();
+    client.receive(&[0x50, 2, 0, 1, 0x50, 2, 0, 2]);
+    client.output();
+    client.disconnect();
+    client.publish(3, 1, b"");
+    client.connect();
+    client.output();
+    client.receive(&connack5(1, &[0x21, 0, 2]));
+    assert_eq!(client.output(), [0x62, 2, 0, 1, 0x62, 2, 0, 2]);
+    client.receive(&[0x70, 2, 0, 1]);
+    assert_eq!(client.output(), [0x3C, 6, 0, 1, b't', 0, 3, 0]);
+    client.receive(&[0x70, 2, 0, 2]);
+    assert_eq!(client.output(), [0x32, 6, 0, 1, b't', 0, 4, 0]);
+    client.receive(&[0x40, 2, 0, 4]);
+    client.receive(&[0x50, 2, 0, 3, 0x70, 2, 0, 3]);
+    for ticket in 4..8 {
+        client.publish(ticket, 1, b"");
+    }
+    client.output();
+    client.receive(&[0x40, 2, 0, 5]);
+    assert_eq!(client.output().len(), 8, "one acknowledged, one sent");
+}
+
+#[test]
+fn acknowledgements_before_the_resend_leave_the_quota_right() {
+    let mut client = online(lasting(V5), CK5);
+    for ticket in 0..4 {
+        client.publish(ticket, 2, b"");
+    }
+    client.output();
+    client.disconnect();
+    client.connect();
+    client.output();
+    client.receive(&connack5(1, &[0x21, 0, 1]));
+    assert_eq!(client.output().len(), 8);
+    client.receive(&[0x50, 2, 0, 2, 0x50, 2, 0, 3]); // Answers to what an earlier link has sent.
+    client.output();
+    client.receive(&[0x70, 2, 0, 2, 0x70, 2, 0, 3]);
+    assert!(client.output().is_empty(), "the first still has the only place");
+    client.receive(&[0x50, 2, 0, 1, 0x70, 2, 0, 1]);
+    assert_eq!(client.output()[4..], [0x3C, 6, 0, 1, b't', 0, 4, 0]);
+}
+
+#[test]
+fn a_pubcomp_that_knows_no_more_is_a_success() {
+    // §3.7.2.1: during recovery the identifier may be gone because the exchange was complete.
+    let mut client = online(lasting(V5), CK5);
+    client.publish(0, 2, b"");
+    client.output();
+    client.receive(&[0x50, 3, 0, 1, 0x10]);
+    client.output();
+    assert_eq!(reconnect(&mut client, &connack5(1, &[])), [0x62, 2, 0, 1]);
+    client.receive(&[0x70, 3, 0, 1, 0x92]);
+    let Some(Event::Published { result: Ok(receipt), .. }) = client.events.last() else {
+        panic!("{:?}", client.events.last())
+    };
+    assert_eq!(receipt.reason, ReasonCode::NO_MATCHING_SUBSCRIBERS, "as PUBREC said");
+}
+
+#[test]
+fn what_was_written_cannot_be_cancelled() {
+    let mut client = online(lasting(V5), CK5);
+    for ticket in 0..3 {
+        client.publish(ticket, 1, b"x");
+    }
+    client.output();
+    client.disconnect();
+    for ticket in 3..6 {
+        client.publish(ticket, 1, b"x");
+    }
+    assert_eq!(client.session.cancel(Ticket::new(4)).unwrap().payload, "x");
+    assert_eq!(client.session.cancel(Ticket::new(4)), None);
+    client.connect();
+    client.output();
+    client.receive(&connack5(0, &[0x21, 0, 1])); // The session is lost: all but one queue again.
+    for ticket in 0..3 {
+        assert_eq!(client.session.cancel(Ticket::new(ticket)), None, "it may have arrived");
+    }
+    assert!(client.session.cancel(Ticket::new(5)).is_some());
+    assert_eq!(client.session.unfinished_count(), 4);
+}
+
+#[test]
+fn limits_that_shrink_end_what_is_in_flight_and_nothing_else() {
+    let mut client = online(lasting(V5), CK5);
+    client.publish(0, 2, &[b'x'; 50]);
+    client.publish(1, 2, b"x");
+    client.output();
+    let again = reconnect(&mut client, &connack5(1, &[0x27, 0, 0, 0, 20]));
+    assert_eq!(again, [0x3C, 7, 0, 1, b't', 0, 2, 0, b'x']);
+    assert_eq!(client.published(), [(0, false)]);
+    // The broker may know the identifier still: it is not given to another message.
+    client.receive(&[0x50, 2, 0, 1]);
+    assert_eq!(client.output(), [0x62, 2, 0, 1]);
+    client.receive(&[0x70, 2, 0, 1, 0x50, 2, 0, 2, 0x70, 2, 0, 2]);
+    assert_eq!(client.published(), [(0, false), (1, true)]);
+}
+
+#[test]
+fn an_alias_does_not_make_a_message_too_large() {
+    let mut config = Config::new(V5);
+    config.topic_aliases = true;
+    let client = &mut online(config, &connack5(0, &[0x22, 0, 9, 0x27, 0, 0, 0, 13]));
+    let send = |client: &mut Client, ticket, topic: &str| {
+        let mut message = message(b"x");
+        message.topic = TopicName::try_from(topic).unwrap();
+        client.session.publish(client.now, Ticket::new(ticket), message).unwrap();
+        client.output()
+    };
+    assert_eq!(send(client, 0, "sixsix"), b"\x30\x0a\0\x06sixsix\0x", "no room for an alias");
+    assert_eq!(send(client, 1, "four"), b"\x30\x0b\0\x04four\x03\x23\0\x01x");
+    assert_eq!(send(client, 2, "abc"), b"\x30\x07\0\x03abc\0x", "an alias is no shorter");
 }
