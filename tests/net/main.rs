@@ -8,6 +8,8 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
+#[cfg(all(feature = "tls", feature = "websocket"))]
+mod brokers;
 #[cfg(feature = "tls")]
 mod pem;
 #[cfg(feature = "tls")]

@@ -25,13 +25,13 @@ fn through(url: &str) -> ConnectOptions {
 }
 
 /// A microsocks of its own.
-struct Microsocks {
+pub struct Microsocks {
     child: Child,
     addr: SocketAddr,
 }
 
 impl Microsocks {
-    async fn start(credentials: Option<(&str, &str)>) -> Option<Microsocks> {
+    pub async fn start(credentials: Option<(&str, &str)>) -> Option<Microsocks> {
         let path = program("microsocks")?;
         let port = free_port();
         let mut command = Command::new(path);
@@ -49,6 +49,10 @@ impl Microsocks {
         })
         .await;
         Some(proxy)
+    }
+
+    pub fn url(&self) -> String {
+        format!("socks5h://{}", self.addr)
     }
 }
 
@@ -79,7 +83,7 @@ async fn a_real_proxy_connects_by_name_and_by_address() {
         })
         .await;
         let endpoint = Endpoint::tcp(host, addr.port());
-        let options = through(&format!("socks5h://{}", proxy.addr));
+        let options = through(&proxy.url());
         let mut connected = connect(&endpoint, &options).await.unwrap();
         assert_eq!(connected.peer, Some(proxy.addr));
         assert_eq!(connected.stream.transport(), Transport::Tcp);
@@ -115,7 +119,7 @@ async fn a_real_proxy_checks_the_password() {
 #[tokio::test]
 async fn a_real_proxy_tells_what_is_wrong_with_the_broker() {
     let Some(proxy) = Microsocks::start(None).await else { return };
-    let options = through(&format!("socks5h://{}", proxy.addr));
+    let options = through(&proxy.url());
     let endpoint = Endpoint::tcp("127.0.0.1", refusing_addr().port());
     let error = connect(&endpoint, &options).await.unwrap_err();
     assert_eq!(problem(&error), ProxyProblem::TargetRefused);
