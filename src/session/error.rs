@@ -83,7 +83,7 @@ impl End {
 
 /// Describes a breach of the protocol by the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker broke the protocol: {what} [{clause}]")]
+#[error("the broker broke the protocol: {what}")]
 pub struct ProtocolError {
     /// The packet it was in, where that is known.
     pub packet: Option<PacketType>,
@@ -101,7 +101,12 @@ impl ProtocolError {
         clause: &'static str,
         text: &'static str,
     ) -> ProtocolError {
-        ProtocolError { packet: Some(packet), reason, clause, what: What::State(packet, text) }
+        ProtocolError {
+            packet: Some(packet),
+            reason,
+            clause,
+            what: What::State { packet, clause, text },
+        }
     }
 }
 
@@ -120,14 +125,14 @@ impl From<DecodeError> for ProtocolError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Wire(DecodeError),
-    State(PacketType, &'static str),
+    State { packet: PacketType, clause: &'static str, text: &'static str },
 }
 
 impl std::fmt::Display for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             What::Wire(error) => write!(f, "{error}"),
-            What::State(packet, text) => write!(f, "{packet}: {text}"),
+            What::State { packet, clause, text } => write!(f, "{packet}: {text} [{clause}]"),
         }
     }
 }
