@@ -14,7 +14,9 @@ use crate::{
     net::{Endpoint, Scheme},
 };
 
-/// The longest payload that fits into a packet.
+/// The largest packet that MQTT knows.
+pub const MAX_PACKET_BYTES: u32 = 268_435_460;
+/// No payload is longer than the body of the largest packet.
 pub const MAX_PAYLOAD_BYTES: usize = 268_435_455;
 
 /// How to connect, and as whom.
@@ -253,4 +255,144 @@ fn random_client_id() -> String {
         random /= 36;
     }
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::argv;
+
+    #[derive(Parser)]
+    #[command(disable_help_flag = true, args_override_self = true)]
+    struct Publish {
+        #[command(flatten)]
+        client: ClientOptions,
+        #[command(flatten)]
+        publish: PublishOptions,
+    }
+
+    #[derive(Parser)]
+    #[command(disable_help_flag = true, args_override_self = true)]
+    struct Subscribe {
+        #[command(flatten)]
+        client: ClientOptions,
+        #[command(flatten)]
+        subscribe: SubscribeOptions,
+    }
+
+    fn parse<T: Parser>(line: &str) -> (T, ArgMatches) {
+        let words = format!("tool {line}");
+        let words = words.split(' ').map(OsString::from).filter(|word| !word.is_empty());
+        let command = T::command();
+        let matches = command.clone().get_matches_from(argv::join(&command, words));
+        (T::from_arg_matches(&matches).unwrap(), matches)
+    }
+
+    fn client(line: &str) -> Result<ClientPlan> {
+        let (options, matches) = parse::<Publish>(line);
+        ClientPlan::new(&options.client, &matches)
+    }
+
+    fn publish(line: &str) -> Result<PublishPlan> {
+        let (options, matches) = parse::<Publish>(line);
+        PublishPlan::new(&options.publish, &ClientPlan::new(&options.client, &matches)?)
+    }
+
+    fn subscribe(line: &str) -> Result<SubscribePlan> {
+        let (options, matches) = parse::<Subscribe>(line);
+        SubscribePlan::new(&options.subscribe, &ClientPlan::new(&options.client, &matches)?)
+    }
+
+    #[test]
+    fn nothing_given_is_a_clean_session_with_the_local_broker() {
+        let plan = client("").unwrap();
+        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("localhost", 1883));
+        assert_eq!((plan.version, plan.client_id.as_str()), (Version::V311, ""));
+        assert!(plan.clean_start && plan.session_expiry.is_none() && plan.will.is_none());
+        assert_eq!(plan.keep_alive, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_stands_behind_the_url_overrides_it_and_the_other_way_round() {
+        let url = "-L mqtt://u:p@url:1/topic";
+        let plan = client(&format!("-h other -p 2 -u x -P y {url}")).unwrap();
+        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("url", 1));
+        assert_eq!(plan.username.as_deref(), Some("u"));
+        assert_eq!(plan.password.unwrap().as_bytes(), b"p");
+        let plan = client(&format!("{url} -h other -p 2 -u x -P y")).unwrap();
+        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("other", 2));
+        assert_eq!(plan.username.as_deref(), Some("x"));
+        assert_eq!(plan.password.unwrap().as_bytes(), b"y");
+        let plan = client("-u x -L mqtt://url/topic").unwrap();
+        assert_eq!((plan.endpoint.port(), plan.username.as_deref()), (1883, Some("x")));
+
+        assert_eq!(&*publish(&format!("{url} -n")).unwrap().topic, "topic");
+        assert_eq!(&*publish(&format!("{url} -n -t last")).unwrap().topic, "last");
+        assert_eq!(&*publish(&format!("-n -t first {url}")).unwrap().topic, "topic");
+        assert_eq!(&*publish("-n -t first -t last").unwrap().topic, "last");
+        let filters = subscribe(&format!("-t a {url} -t b/#")).unwrap().filters;
+        let filters: Vec<_> = filters.iter().map(|(filter, _)| &**filter).collect();
+        assert_eq!(filters, ["a", "b/#", "topic"]);
+    }
+
+    #[test]
+    fn a_kept_session_needs_an_identifier_and_never_expires() {
+        assert!(client("-c").unwrap_err().to_string().contains("-i"));
+        assert!(client("-c -I x").unwrap_err().to_string().contains("-i"));
+        let plan = client("-c -i x").unwrap();
+        assert_eq!((plan.clean_start, plan.session_expiry), (false, None));
+        let plan = client("-c -i x -V 5").unwrap();
+        assert_eq!((plan.clean_start, plan.session_expiry), (false, Some(u32::MAX)));
+    }
+
+    #[test]
+    fn the_identifier_is_made_where_the_broker_cannot() {
+        assert_eq!(client("-I x-").unwrap().client_id, format!("x-{}", process::id()));
+        let (a, b) = (client("-V 31").unwrap().client_id, client("-V 31").unwrap().client_id);
+        assert_eq!((a.len(), b.len()), (23, 23));
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_password_alone_is_for_5_only() {
+        assert!(client("-P x").unwrap_err().to_string().contains("-u"));
+        assert!(client("-P x -V 5").is_ok());
+        assert!(client("-P x -u y").is_ok());
+    }
+
+    #[test]
+    fn a_will_needs_a_topic() {
+        for line in ["--will-payload x", "--will-retain"] {
+            assert!(client(line).unwrap_err().to_string().contains("--will-topic"), "{line}");
+        }
+        assert!(client("--will-topic a/#").is_err());
+        let will = "--will-topic a --will-payload -x --will-qos 2 --will-retain";
+        let will = client(will).unwrap().will.unwrap();
+        assert_eq!((&*will.topic, &*will.payload), ("a", b"-x".as_slice()));
+        assert_eq!((will.qos, will.retain), (QoS::ExactlyOnce, true));
+    }
+
+    #[test]
+    fn a_message_needs_a_topic_and_a_source() {
+        assert!(publish("-n").unwrap_err().to_string().contains("-t"));
+        assert!(publish("-t a").unwrap_err().to_string().contains("-m"));
+        assert!(publish("-n -t a/+").is_err());
+        assert!(publish("-n -t a").is_ok());
+        assert!(subscribe("").unwrap_err().to_string().contains("-t"));
+        assert!(subscribe("-t a/#/b").is_err());
+    }
+
+    #[test]
+    fn lines_may_have_more_in_flight_and_are_not_repeated() {
+        let plan = publish("-t a -l --repeat 5").unwrap();
+        assert_eq!((plan.max_inflight, plan.repeat), (100, 1));
+        let plan = publish("-t a -m x --repeat 5 --repeat-delay 0.5").unwrap();
+        assert_eq!((plan.max_inflight, plan.repeat), (20, 5));
+        assert_eq!(plan.repeat_delay, Duration::from_millis(500));
+        assert_eq!(publish("-t a -l -M 7").unwrap().max_inflight, 7);
+    }
 }

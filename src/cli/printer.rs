@@ -108,6 +108,11 @@ impl Printer {
         if state.full { Fill::Full } else { Fill::Room }
     }
 
+    /// Whether the last append was told [`Fill::Full`], and there is no room yet.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().full
+    }
+
     /// Has everything appended so far written without waiting for more.
     pub fn flush(&self) {
         let mut state = self.shared.lock();

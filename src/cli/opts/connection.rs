@@ -19,8 +19,8 @@ pub struct ConnectionOptions {
     #[arg(value_parser = value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Broker, credentials and topic in one: mqtt://[user[:password]@]host[:port]/topic. Of this and
-    /// -h, -p, -u and -P, what is given later counts.
+    /// Broker, credentials and topic in one, `mqtt://user:password@host:port/topic`; user, password
+    /// and port may be left out. Of this and -h, -p, -u and -P, what is given later counts.
     #[arg(short = 'L', long, value_name = "URL", value_parser = value::mqtt_url)]
     pub url: Option<Endpoint>,
 
