@@ -7,35 +7,51 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{ArgMatches, Command, error::ErrorKind};
+use anyhow::anyhow;
+use clap::{
+    ArgMatches, Command, CommandFactory,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub mod argv;
+pub mod connect;
 pub mod exit;
 pub mod lines;
+pub mod log;
 pub mod opts;
 mod password;
 pub mod plan;
 pub mod printer;
+pub mod publish;
 pub mod signals;
 pub mod stdio;
+pub mod subscribe;
 
 use exit::{Exit, Failure};
+use publish::PublishCommand;
 use stdio::Stdout;
+use subscribe::SubscribeCommand;
 
 /// The command-line tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
+    /// `midge_pub`.
+    Pub,
+    /// `midge_sub`.
+    Sub,
     /// `midge_passwd`.
     Passwd,
 }
 
 impl Tool {
     /// All tools.
-    pub const ALL: [Self; 1] = [Self::Passwd];
+    pub const ALL: [Self; 3] = [Self::Pub, Self::Sub, Self::Passwd];
 
     /// The name of the program.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Pub => "midge_pub",
+            Self::Sub => "midge_sub",
             Self::Passwd => "midge_passwd",
         }
     }
@@ -52,6 +68,8 @@ impl Tool {
 
     fn options(self) -> Command {
         match self {
+            Self::Pub => PublishCommand::command(),
+            Self::Sub => SubscribeCommand::command(),
             Self::Passwd => password::command(),
         }
     }
@@ -59,6 +77,8 @@ impl Tool {
     /// The exit codes this tool can end with, for its man page.
     pub fn exits(self) -> &'static [Exit] {
         match self {
+            Self::Pub => publish::EXITS,
+            Self::Sub => subscribe::EXITS,
             Self::Passwd => password::EXITS,
         }
     }
@@ -66,12 +86,15 @@ impl Tool {
     /// Joins options and values by the grammar of the tool.
     fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         match self {
+            Self::Pub | Self::Sub => argv::join(&self.command(), words),
             Self::Passwd => password::join(words),
         }
     }
 
     fn run(self, matches: &ArgMatches) -> Result<Exit, Failure> {
         match self {
+            Self::Pub => publish::run(matches),
+            Self::Sub => subscribe::run(matches),
             Self::Passwd => password::run(matches),
         }
     }
@@ -96,19 +119,28 @@ pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Prints the help or version that clap calls an error, or says what was wrong with an option.
 fn answer(tool: Tool, error: &clap::Error) -> Result<Exit, Failure> {
-    let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        Stdout::new().write(text.as_bytes())?;
+        let text = error.render().to_string();
+        Stdout::new().write(format!("{}\n", text.trim_end()).as_bytes())?;
         return Ok(Exit::Success);
     }
-    stdio::report(tool.name(), &first_paragraph(&text));
-    stdio::report(tool.name(), &format!("use '{} --help' to see all options", tool.name()));
-    Ok(Exit::Failure)
+    let text = option_error(error);
+    Err(anyhow!("{text}; '{} --help' shows all options", tool.name()).into())
 }
 
-/// clap's error without its label, and without the usage lines that follow it.
-fn first_paragraph(text: &str) -> String {
-    let text = text.strip_prefix("error: ").unwrap_or(text);
+/// clap's error in one line, without its label and the usage that follows it.
+fn option_error(error: &clap::Error) -> String {
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let what = if word.starts_with('-') { "option" } else { "word" };
+        return match error.get(ContextKind::SuggestedArg) {
+            Some(suggestion) => format!("unknown {what} '{word}' (is it '{suggestion}'?)"),
+            None => format!("unknown {what} '{word}'"),
+        };
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -126,7 +158,17 @@ mod tests {
 
     #[test]
     fn an_error_of_clap_becomes_one_line() {
-        let text = "error: a value is required for\n  '-m <TEXT>'\n\nUsage: x\n\nFor more\n";
-        assert_eq!(first_paragraph(text), "a value is required for '-m <TEXT>'");
+        let command = Tool::Pub.command();
+        let said = |words: &[&str]| {
+            let words = [&["midge_pub"], words].concat();
+            option_error(&command.clone().try_get_matches_from(words).unwrap_err())
+        };
+        assert_eq!(said(&["-Q"]), "unknown option '-Q'");
+        assert_eq!(said(&["--quit"]), "unknown option '--quit' (is it '--quiet'?)");
+        assert_eq!(said(&["word"]), "unknown word 'word'");
+        assert_eq!(
+            said(&["-m"]),
+            "a value is required for '--message <TEXT>' but none was supplied"
+        );
     }
 }

@@ -145,7 +145,7 @@ fn command_lines_that_mean_nothing() {
         ("-I 0 -b f bob p", "from 1 to 10000000"),
         ("-I x -b f bob p", "from 1 to 10000000"),
         ("-I 10000001 -b f bob p", "from 1 to 10000000"),
-        ("-x f bob", "unexpected argument '-x'"),
+        ("-x f bob", "unknown option '-x'"),
         ("-D - bob", "standard output"),
         ("-U -", "standard output"),
         ("-D f bob --stdin", "take no password"),

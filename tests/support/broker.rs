@@ -12,6 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -19,6 +20,9 @@ use tempfile::TempDir;
 /// How many free ports are tried before giving up: between choosing one and the broker listening
 /// on it, another process can take it.
 const PORT_ATTEMPTS: usize = 10;
+
+/// Nothing that a test waits for takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running mosquitto.
 pub struct Broker {
@@ -110,7 +114,7 @@ impl Broker {
         self.process.log.state.lock().unwrap().text.clone()
     }
 
-    /// Waits until its log since the last start contains `text`; panics if it ends before.
+    /// Waits until its log since the last start contains `text`; panics if it never does.
     pub fn wait_for_log(&self, text: &str) {
         self.wait_for_log_count(text, 1);
     }
@@ -118,7 +122,7 @@ impl Broker {
     /// Waits until its log since the last start contains `text` this many times.
     pub fn wait_for_log_count(&self, text: &str, count: usize) {
         let found = self.process.log.wait_for(|log| log.matches(text).count() >= count);
-        assert!(found, "the broker ended before it logged {text:?}:\n{}", self.log());
+        assert!(found, "the broker has not logged {text:?}:\n{}", self.log());
     }
 
     /// Ends it as an operator would: connections are closed and persistent sessions saved.
@@ -209,11 +213,11 @@ impl Log {
         self.changed.notify_all();
     }
 
-    /// Waits until the log satisfies `ready`; false when it ended before.
+    /// Waits until the log satisfies `ready`; false when it ended before, or never does.
     fn wait_for(&self, ready: impl Fn(&str) -> bool) -> bool {
         let state = self.state.lock().unwrap();
-        let state =
-            self.changed.wait_while(state, |state| !state.ended && !ready(&state.text)).unwrap();
+        let not_yet = |state: &mut LogState| !state.ended && !ready(&state.text);
+        let (state, _) = self.changed.wait_timeout_while(state, PATIENCE, not_yet).unwrap();
         ready(&state.text)
     }
 }

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 #[command(next_help_heading = "Help")]
 pub struct GeneralOptions {
     /// Print this help.
-    #[arg(long, action = ArgAction::Help)]
+    #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
 
     /// Print the version.

@@ -1,0 +1,7 @@
+//! Publishes messages to an MQTT broker.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    midge::cli::main(midge::cli::Tool::Pub, std::env::args_os())
+}

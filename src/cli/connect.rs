@@ -1,0 +1,324 @@
+//! What midge_pub and midge_sub share while they run: the client made from its plan, the signals
+//! and limits that can end the tool, and the exit codes of a client's errors.
+
+use std::{
+    future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use tokio::{
+    runtime,
+    sync::Notify,
+    time::{self, Instant},
+};
+
+use super::{
+    Tool,
+    exit::{Exit, Failure},
+    log::PacketLog,
+    opts::LogOptions,
+    plan::{ClientPlan, MAX_PACKET_BYTES},
+    printer::Printer,
+    signals::Signals,
+    stdio::{self, StdoutError},
+};
+use crate::{
+    client::{
+        Client, ClientBuilder, CloseReason, ConnectError, DisconnectCause, DisconnectInfo,
+        PublishError, Reconnect, State, Will,
+    },
+    codec::{Properties, ReasonCode, Version},
+    net::ConnectOptions,
+};
+
+/// Between two attempts to connect again passes a random time of up to one second, which doubles
+/// with every failure up to the second value.
+pub const RECONNECT: Reconnect =
+    Reconnect::Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// How long standard output may take for the rest when the tool has been told to stop.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// Runs `work` on one thread. With `--quiet`, its error loses its text.
+///
+/// # Errors
+/// Those of `work`.
+pub fn run(
+    log: LogOptions,
+    work: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(work);
+    // A host name may still be looked up: that cannot be stopped, and is not waited for.
+    runtime.shutdown_background();
+    outcome.map_err(|failure| failure.quiet_if(log.quiet))
+}
+
+/// A running tool: what can end it beside its work.
+#[derive(Debug)]
+pub struct Session {
+    tool: Tool,
+    log: LogOptions,
+    version: Version,
+    signals: Signals,
+    deadline: Option<Instant>,
+    printer: Option<Printer>,
+    breach: Arc<Breach>,
+}
+
+/// The first time that the peer broke the protocol: it would not help to connect again to what is
+/// no broker.
+#[derive(Debug, Default)]
+struct Breach {
+    failure: Mutex<Option<Failure>>,
+    found: Notify,
+}
+
+impl Session {
+    /// Takes the signals over; with a time limit, its time begins. With a printer, its output is
+    /// written in full before the tool ends.
+    ///
+    /// # Errors
+    /// When the signals cannot be taken over.
+    pub fn new(
+        tool: Tool,
+        log: LogOptions,
+        plan: &ClientPlan,
+        time_limit: Option<Duration>,
+        printer: Option<Printer>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            tool,
+            log,
+            version: plan.version,
+            signals: Signals::new().context("cannot take over the signals")?,
+            deadline: time_limit.and_then(|limit| Instant::now().checked_add(limit)),
+            printer,
+            breach: Arc::default(),
+        })
+    }
+
+    /// Standard output, if the tool prints anything.
+    pub fn printer(&self) -> Option<&Printer> {
+        self.printer.as_ref()
+    }
+
+    /// The client of `plan`, with what every tool wants of it.
+    ///
+    /// # Errors
+    /// A will that cannot be sent.
+    pub fn builder(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
+        let (tool, quiet) = (self.tool, self.log.quiet);
+        let (lost, unmade) = (Arc::clone(&self.breach), Arc::clone(&self.breach));
+        let mut builder = ClientBuilder::new(plan.endpoint.clone())
+            .version(plan.version)
+            .client_id(&plan.client_id)
+            .clean_start(plan.clean_start)
+            .keep_alive(plan.keep_alive)
+            .connect_options(ConnectOptions { connect_timeout: plan.keep_alive, ..<_>::default() })
+            .maximum_packet_size(MAX_PACKET_BYTES)
+            .retry_first_connect(false)
+            .on_disconnect(move |info, _| match &info.cause {
+                DisconnectCause::Protocol(_) => lost.record(disconnect_failure(info.cause.clone())),
+                _ if !quiet => warn_of_loss(tool, info),
+                _ => {}
+            })
+            .on_connect_failure(move |error, _| {
+                if let ConnectError::Protocol(_) = error {
+                    unmade.record(Failure::new(Exit::ProtocolError, error.clone()));
+                }
+            });
+        if let Some(username) = &plan.username {
+            builder = builder.username(username);
+        }
+        if let Some(password) = &plan.password {
+            builder = builder.password(password.as_bytes());
+        }
+        if let Some(seconds) = plan.session_expiry {
+            builder = builder.session_expiry(seconds);
+        }
+        if let Some(will) = &plan.will {
+            let message = Will::new(&*will.topic, will.payload.clone())?;
+            builder = builder.will(message.qos(will.qos).retain(will.retain));
+        }
+        if let Some(printer) = &self.printer {
+            if self.log.debug {
+                let mut log = PacketLog::new(plan.version, &plan.client_id);
+                let printer = printer.clone();
+                builder = builder.on_packet(move |direction, view| {
+                    // Who produces the packets looks at the printer before producing more.
+                    let _ = printer.append(|out| log.line(direction, view.packet(), out));
+                });
+            }
+            let printer = printer.clone();
+            builder = builder.on_idle(move |_| printer.flush());
+        }
+        Ok(builder)
+    }
+
+    /// Runs `work` until it ends, or a signal, the time limit, standard output or the end of the
+    /// client ends it; then disconnects and writes what is left to be printed.
+    ///
+    /// # Errors
+    /// Those of `work`, and of what ended it instead.
+    pub async fn attend(
+        mut self,
+        client: &Client,
+        work: impl Future<Output = Result<Exit, Failure>>,
+    ) -> Result<Exit, Failure> {
+        let mut stopped = false;
+        let outcome = tokio::select! {
+            biased;
+            outcome = work => outcome,
+            signal = self.signals.next() => {
+                stopped = true;
+                stopped_by(signal, self.tool, client)
+            }
+            () = sleep_until(self.deadline) => {
+                stopped = true;
+                Err(timed_out())
+            }
+            error = stdout_failed(self.printer.as_ref()) => Err(error.into()),
+            failure = self.breach.found() => Err(failure),
+            reason = client.closed() => Err(close_failure(reason, self.version)),
+        };
+        self.disconnect(client, stopped).await;
+        let printed = self.print_rest(stopped).await;
+        outcome.and_then(|exit| printed.map(|()| exit))
+    }
+
+    /// Sends DISCONNECT if there is a connection. On 5.0, and only there, the broker publishes the
+    /// will of a tool that was stopped, as mosquitto_sub has it.
+    async fn disconnect(&mut self, client: &Client, stopped: bool) {
+        if !matches!(&*client.state().borrow(), State::Connected(_)) {
+            return;
+        }
+        let reason = match self.version {
+            Version::V5 if stopped => ReasonCode::DISCONNECT_WITH_WILL,
+            _ => ReasonCode::SUCCESS,
+        };
+        tokio::select! {
+            // That a broker which is gone does not hear of it is no error.
+            _ = client.disconnect_with(reason, Properties::default()) => {}
+            _ = self.signals.next() => {}
+            () = sleep_until(self.deadline), if !stopped => {}
+            () = time::sleep(STOP_TIME), if stopped => {}
+        }
+    }
+
+    /// Has everything printed; who stops a tool does not wait long for a reader that does not read.
+    async fn print_rest(&mut self, stopped: bool) -> Result<(), Failure> {
+        let Some(printer) = &self.printer else { return Ok(()) };
+        tokio::select! {
+            printed = printer.finish() => Ok(printed?),
+            _ = self.signals.next() => Ok(()),
+            () = sleep_until(self.deadline), if !stopped => Err(timed_out()),
+            () = time::sleep(STOP_TIME), if stopped => Ok(()),
+        }
+    }
+}
+
+impl Breach {
+    fn record(&self, failure: Failure) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        self.found.notify_one();
+    }
+
+    async fn found(&self) -> Failure {
+        loop {
+            self.found.notified().await;
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(failure) = failure {
+                return failure;
+            }
+        }
+    }
+}
+
+/// mosquitto_sub takes a signal for a normal end, mosquitto_pub does not.
+fn stopped_by(signal: Exit, tool: Tool, client: &Client) -> Result<Exit, Failure> {
+    match tool {
+        Tool::Sub if client.stats().connects > 0 => Ok(Exit::Success),
+        Tool::Sub => Err(Failure::silent(Exit::SignalBeforeConnect)),
+        _ => Err(Failure::silent(signal)),
+    }
+}
+
+fn timed_out() -> Failure {
+    Failure::new(Exit::TimedOut, anyhow!("timed out"))
+}
+
+fn warn_of_loss(tool: Tool, info: &DisconnectInfo) {
+    if info.will_reconnect_in.is_some() {
+        let cause = Failure::new(Exit::ConnectionLost, info.cause.clone());
+        let text = cause.text().unwrap_or_default();
+        stdio::report(tool.name(), &format!("{text}; connecting again"));
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
+        None => future::pending().await,
+    }
+}
+
+async fn stdout_failed(printer: Option<&Printer>) -> StdoutError {
+    match printer {
+        Some(printer) => printer.failed().await,
+        None => future::pending().await,
+    }
+}
+
+/// The failure of a client that has ended by itself.
+pub fn close_failure(reason: CloseReason, version: Version) -> Failure {
+    match reason {
+        CloseReason::ConnectFailed(error) => connect_failure(error, version),
+        CloseReason::Disconnected(cause) => disconnect_failure(cause),
+        other => Failure::new(Exit::ConnectionLost, other),
+    }
+}
+
+/// The failure of an attempt to connect.
+pub fn connect_failure(error: ConnectError, version: Version) -> Failure {
+    let exit = match &error {
+        ConnectError::Network(_) => Exit::Failure,
+        ConnectError::Refused { reason, .. } => match (version, reason.to_v3_connack()) {
+            (Version::V31 | Version::V311, Some(code)) => Exit::RefusedV3(code),
+            _ => Exit::Refused(reason.code()),
+        },
+        ConnectError::Protocol(_) => Exit::ProtocolError,
+        ConnectError::NoAnswer { .. } => Exit::KeepAlive,
+        _ => Exit::ConnectionLost,
+    };
+    match &error {
+        ConnectError::Refused { reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, .. } => {
+            Failure::new(exit, anyhow!("{error}; choose another version with -V"))
+        }
+        _ => Failure::new(exit, error),
+    }
+}
+
+fn disconnect_failure(cause: DisconnectCause) -> Failure {
+    let exit = match cause {
+        DisconnectCause::Protocol(_) => Exit::ProtocolError,
+        DisconnectCause::PingTimeout | DisconnectCause::PacketTimeout => Exit::KeepAlive,
+        _ => Exit::ConnectionLost,
+    };
+    Failure::new(exit, cause)
+}
+
+/// The failure of a message.
+pub fn publish_failure(error: PublishError) -> Failure {
+    let exit = match &error {
+        PublishError::Rejected { reason, .. } => Exit::Refused(reason.code()),
+        PublishError::Lost { .. } | PublishError::Closed { .. } => Exit::ConnectionLost,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,225 @@
+//! Brokers that are not there, do not answer, or are no brokers: one clear line on standard error,
+//! a non-zero exit code, and an end in time.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    process::Command,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use crate::{
+    run::{Outcome, midge_pub, midge_sub, run},
+    support::broker::free_port,
+};
+
+const CONNACK: &[u8] = &[0x20, 2, 0, 0];
+const SUBACK: &[u8] = &[0x90, 3, 0, 1, 0];
+
+/// A server for one connection, played by a closure.
+struct Server {
+    port: u16,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn new(play: impl FnOnce(TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = thread::spawn(move || play(listener.accept().unwrap().0));
+        Self { port, thread }
+    }
+
+    /// Runs `tool` against it and waits for both to end.
+    #[track_caller]
+    fn against(self, mut tool: Command, args: &[&str]) -> Outcome {
+        let port = self.port.to_string();
+        let outcome = run(tool.args(["-h", "127.0.0.1", "-p", &port]).args(args));
+        self.thread.join().unwrap();
+        outcome
+    }
+}
+
+/// Reads one whole packet: the tests send nothing but short ones.
+fn read_packet(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert!(head[1] < 0x80, "a short packet");
+    let mut body = vec![0; head[1].into()];
+    stream.read_exact(&mut body).unwrap();
+    [head.to_vec(), body].concat()
+}
+
+/// Reads until the other side closes.
+fn read_to_close(mut stream: TcpStream) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+const PUBLISH: [&str; 6] = ["-t", "a", "-m", "x", "-q", "1"];
+const SUBSCRIBE: [&str; 2] = ["-t", "a"];
+
+#[test]
+fn an_unknown_host_is_named() {
+    for (tool, args) in [(midge_pub(), &PUBLISH[..]), (midge_sub(), &SUBSCRIBE)] {
+        let mut tool = tool;
+        run(tool.args(["-h", "no-such-host.invalid"]).args(args)).said(1, "no-such-host.invalid");
+    }
+}
+
+#[test]
+fn a_refused_port_is_named() {
+    let port = free_port().to_string();
+    for (tool, args) in [(midge_pub(), &PUBLISH[..]), (midge_sub(), &SUBSCRIBE)] {
+        let mut tool = tool;
+        run(tool.args(["-h", "127.0.0.1", "-p", &port]).args(args)).said(1, &port);
+    }
+}
+
+#[test]
+fn the_time_limit_covers_a_silent_server() {
+    let begin = Instant::now();
+    let outcome = Server::new(read_to_close).against(midge_sub(), &["-t", "a", "-W", "1"]);
+    outcome.said(27, "imed out");
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_keepalive_time() {
+    let outcome =
+        Server::new(read_to_close).against(midge_pub(), &[&PUBLISH[..], &["-k", "5"]].concat());
+    outcome.said(19, "did not answer");
+}
+
+#[test]
+fn an_http_server_is_no_broker() {
+    let http = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+        read_to_close(stream);
+    };
+    Server::new(http).against(midge_pub(), &PUBLISH).said(2, "protocol");
+    Server::new(http).against(midge_sub(), &SUBSCRIBE).said(2, "protocol");
+}
+
+#[test]
+fn a_server_that_closes_at_once_is_an_error() {
+    // Whether CONNECT was read before decides if the tool sees an end or a reset.
+    let close = |stream: TcpStream| drop(stream);
+    Server::new(close).against(midge_pub(), &PUBLISH).said(7, "before the broker answered");
+    Server::new(close).against(midge_sub(), &SUBSCRIBE).said(7, "before the broker answered");
+}
+
+#[test]
+fn a_server_that_closes_in_the_middle_of_a_packet_is_an_error() {
+    let half = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(&CONNACK[..3]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_to_close(stream);
+    };
+    Server::new(half).against(midge_pub(), &PUBLISH).said(7, "before the broker answered");
+    Server::new(half).against(midge_sub(), &SUBSCRIBE).said(7, "before the broker answered");
+}
+
+#[test]
+fn a_connection_lost_before_the_confirmation_is_exit_7() {
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(CONNACK).unwrap();
+        read_packet(&mut stream);
+    })
+    .against(midge_pub(), &PUBLISH);
+    outcome.said(7, "connection");
+}
+
+#[test]
+fn nothing_of_a_broken_message_is_printed() {
+    // A whole message, then one whose topic is not UTF-8.
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(CONNACK).unwrap();
+        read_packet(&mut stream);
+        stream.write_all(SUBACK).unwrap();
+        stream.write_all(b"\x30\x05\0\x01awh\x30\x05\0\x01\xffno").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &SUBSCRIBE);
+    outcome.said(2, "protocol");
+    assert_eq!(outcome.stdout(), "wh\n");
+}
+
+#[test]
+fn a_length_that_no_packet_can_have_is_refused() {
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(CONNACK).unwrap();
+        read_packet(&mut stream);
+        stream.write_all(SUBACK).unwrap();
+        stream.write_all(b"\x30\xff\xff\xff\xff\x01").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &SUBSCRIBE);
+    outcome.said(2, "protocol");
+}
+
+#[test]
+fn the_return_codes_of_a_refused_connection_are_exit_codes() {
+    for code in 1..=5 {
+        let refuse = move |mut stream: TcpStream| {
+            read_packet(&mut stream);
+            stream.write_all(&[0x20, 2, 0, code]).unwrap();
+            read_to_close(stream);
+        };
+        let text = "refused the connection";
+        Server::new(refuse).against(midge_pub(), &PUBLISH).said(code.into(), text);
+        Server::new(refuse).against(midge_sub(), &SUBSCRIBE).said(code.into(), text);
+    }
+}
+
+#[test]
+fn the_reason_of_a_refused_connection_is_told() {
+    let refuse = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        // Not authorized, with the reason string "go\x1b[2Jaway".
+        stream.write_all(b"\x20\x10\0\x87\x0d\x1f\0\x0ago\x1b[2Jaway").unwrap();
+        read_to_close(stream);
+    };
+    let args = [&PUBLISH[..], &["-V", "5"]].concat();
+    let outcome = Server::new(refuse).against(midge_pub(), &args);
+    outcome.said(135, "Not authorized").said(135, "go\\u{1b}[2Jaway");
+}
+
+#[test]
+fn a_refused_message_is_a_failure_with_its_reason() {
+    let refuse = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x03\0\0\0").unwrap();
+        read_packet(&mut stream);
+        // Quota exceeded, with a reason string.
+        stream.write_all(b"\x40\x0b\0\x01\x97\x07\x1f\0\x04full").unwrap();
+        read_to_close(stream);
+    };
+    let args = [&PUBLISH[..], &["-V", "5"]].concat();
+    let outcome = Server::new(refuse).against(midge_pub(), &args);
+    outcome.said(151, "Quota exceeded").said(151, "full");
+}
+
+#[test]
+fn refused_subscriptions_are_a_failure_with_their_reason() {
+    let refuse = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(CONNACK).unwrap();
+        read_packet(&mut stream);
+        stream.write_all(&[0x90, 3, 0, 1, 0x80]).unwrap();
+        read_to_close(stream);
+    };
+    Server::new(refuse).against(midge_sub(), &SUBSCRIBE).said(128, "subscription");
+}
+
+#[test]
+fn quiet_leaves_only_the_exit_code() {
+    let port = free_port().to_string();
+    let outcome = run(midge_pub().args(["-h", "127.0.0.1", "-p", &port, "--quiet"]).args(PUBLISH));
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), ""));
+}

@@ -1,0 +1,108 @@
+//! `-l`: every line arrives or is counted as failed.
+
+use std::{fmt::Write as _, io::Write as _, process::Stdio};
+
+use crate::{
+    run::{Running, midge_pub, midge_sub, run_with},
+    support::Broker,
+};
+
+/// More lines than there are packet identifiers.
+const COUNT: usize = 70_000;
+
+fn numbered(count: usize) -> String {
+    let mut lines = String::new();
+    for number in 0..count {
+        writeln!(lines, "line {number}").unwrap();
+    }
+    lines
+}
+
+/// A broker that queues and buffers whatever comes.
+fn broker() -> Option<Broker> {
+    Broker::with_config(
+        "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nlog_type warning\n",
+    )
+}
+
+fn args<'a>(broker: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [&["-h", "127.0.0.1", "-p", broker], rest].concat()
+}
+
+#[test]
+fn seventy_thousand_lines_arrive_in_order() {
+    let Some(broker) = broker() else { return };
+    let port = broker.port().to_string();
+    let lines = numbered(COUNT);
+    for (round, qos) in ["1", "2"].into_iter().enumerate() {
+        let count = COUNT.to_string();
+        let subscribe = ["-t", "lines", "-q", qos, "-C", &count, "-d"];
+        let mut subscriber = Running::start_unread(midge_sub().args(args(&port, &subscribe[..6])));
+        broker.wait_for_log_count("Sending SUBACK to", round + 1);
+        let stdout = subscriber.stdout();
+        subscriber.collect(stdout);
+        let publish = args(&port, &["-t", "lines", "-q", qos, "-l"]);
+        run_with(midge_pub().args(publish), lines.as_bytes()).success();
+        let outcome = subscriber.wait();
+        outcome.success();
+        assert!(outcome.stdout == lines.as_bytes(), "{} bytes at {qos}", outcome.stdout.len());
+    }
+}
+
+#[test]
+fn a_broker_restart_in_the_middle_loses_no_line() {
+    let config = "allow_anonymous true\npersistence true\npersistence_location @DIR@/\n\
+                  max_queued_messages 0\nautosave_interval 1\nautosave_on_changes true\n";
+    let Some(mut broker) = Broker::with_config(config) else { return };
+    let port = broker.port().to_string();
+    const HALF: usize = 500;
+    let lines = numbered(2 * HALF);
+    let (first, second) = lines.split_at(lines.find(&format!("line {HALF}\n")).unwrap());
+
+    // A kept session collects what is published, so that the subscriber need not be there.
+    let session = ["-i", "collector", "-c", "-q", "1", "-t", "restart"];
+    let subscribe = args(&port, &session);
+    let collector = Running::start(midge_sub().args(&subscribe));
+    broker.wait_for_log("Sending SUBACK to");
+    collector.signal("-TERM");
+    collector.wait().success();
+
+    let publish = args(&port, &["-i", "lines", "-t", "restart", "-q", "1", "-l"]);
+    let mut publisher = Running::start(midge_pub().args(publish).stdin(Stdio::piped()));
+    let mut stdin = publisher.stdin();
+    stdin.write_all(first.as_bytes()).unwrap();
+    // All of the first half is with the broker: its acknowledgements are in the log.
+    broker.wait_for_log_count("Sending PUBACK to lines", HALF);
+    broker.stop();
+    stdin.write_all(second.as_bytes()).unwrap();
+    drop(stdin);
+    broker.start_again();
+    publisher.wait().said(0, "connecting again");
+
+    let count = (2 * HALF).to_string();
+    let outcome = run_with(midge_sub().args(&subscribe).args(["-C", &count, "-W", "30"]), b"");
+    assert_eq!(outcome.success().stdout(), lines);
+}
+
+#[test]
+fn long_lines_and_binary_lines_are_kept_whole() {
+    let Some(broker) = broker() else { return };
+    let port = broker.port().to_string();
+    let long = vec![b'x'; 1_000_000];
+    let input = [&long[..], b"\n\0\xff\r\n", &long, b"\n"].concat();
+    let subscriber = args(&port, &["-t", "long", "-q", "1", "-C", "3", "-W", "30"]);
+    let subscriber = Running::start(midge_sub().args(subscriber));
+    broker.wait_for_log("Sending SUBACK to");
+    let publish = args(&port, &["-t", "long", "-q", "1", "-l"]);
+    run_with(midge_pub().args(publish), &input).success();
+    let outcome = subscriber.wait();
+    outcome.success();
+    assert!(outcome.stdout == input, "{} bytes", outcome.stdout.len());
+}
+
+#[test]
+fn no_lines_are_no_error() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    run_with(midge_pub().args(args(&port, &["-t", "a", "-l"])), b"").success();
+}

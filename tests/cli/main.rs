@@ -1,0 +1,18 @@
+//! The tools as their users run them: as processes, with their output and exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod interop;
+mod lines;
+mod options;
+mod output;
+mod run;
+mod signals;

@@ -1,0 +1,105 @@
+//! What the tools print, and what they do when nobody reads it.
+
+use std::process::Command;
+
+use crate::{
+    run::{Running, midge_pub, midge_sub, run, run_with},
+    support::Broker,
+};
+
+fn args<'a>(port: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [&["-h", "127.0.0.1", "-p", port], rest].concat()
+}
+
+/// What midge_sub prints of these two messages, an empty one and one with a text.
+fn printed(broker: &Broker, subscribers: usize, options: &[&str]) -> String {
+    let port = broker.port().to_string();
+    let subscribe = args(&port, &["-t", "out", "-q", "1", "-C", "2", "-W", "30"]);
+    let subscriber = Running::start(midge_sub().args(subscribe).args(options));
+    broker.wait_for_log_count("Sending SUBACK to", subscribers);
+    let publish = args(&port, &["-t", "out", "-q", "1", "-l"]);
+    run_with(midge_pub().args(publish), b"\ntext\n").success();
+    subscriber.wait().success().stdout()
+}
+
+#[test]
+fn the_formats_are_those_of_mosquitto_sub() {
+    let Some(broker) = Broker::start() else { return };
+    assert_eq!(printed(&broker, 1, &[]), "text\n");
+    assert_eq!(printed(&broker, 2, &["-v"]), "out (null)\nout text\n");
+    assert_eq!(printed(&broker, 3, &["-N"]), "text");
+    assert_eq!(printed(&broker, 4, &["-v", "-N"]), "out text");
+}
+
+#[test]
+fn a_message_is_printed_at_once() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let mut subscriber =
+        Running::start_unread(midge_sub().args(args(&port, &["-t", "now", "-W", "30"])));
+    broker.wait_for_log("Sending SUBACK to");
+    run(midge_pub().args(args(&port, &["-t", "now", "-m", "hello"]))).success();
+    subscriber.wait_for_line("hello");
+    subscriber.signal("-TERM");
+    subscriber.wait().success();
+}
+
+#[test]
+fn a_closed_reader_is_a_normal_end() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let subscriber = args(&port, &["-t", "closed", "-i", "reader", "-W", "30"]);
+    let mut subscriber = Running::start_unread(midge_sub().args(subscriber));
+    broker.wait_for_log("Sending SUBACK to");
+    drop(subscriber.stdout());
+    run(midge_pub().args(args(&port, &["-t", "closed", "-m", "hello"]))).success();
+    subscriber.wait().success();
+    broker.wait_for_log("Received DISCONNECT from reader");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let Some(broker) = Broker::start() else { return };
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let port = broker.port().to_string();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" >/dev/full", "sh", env!("CARGO_BIN_EXE_midge_sub")]);
+    let subscriber = Running::start(shell.args(args(&port, &["-t", "full", "-W", "30"])));
+    broker.wait_for_log("Sending SUBACK to");
+    run(midge_pub().args(args(&port, &["-t", "full", "-m", "hello"]))).success();
+    subscriber.wait().said(1, "standard output");
+}
+
+#[test]
+fn the_debug_lines_are_those_of_mosquitto() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let subscribe = ["-d", "-i", "s", "-t", "dbg", "-t", "#", "-q", "1", "-C", "1", "-W", "30"];
+    let subscriber = Running::start(midge_sub().args(args(&port, &subscribe)));
+    broker.wait_for_log("Sending SUBACK to");
+    let publish = ["-d", "-i", "p", "-t", "other", "-m", "hello", "-q", "1"];
+    let outcome = run(midge_pub().args(args(&port, &publish)));
+    assert_eq!(
+        outcome.success().stdout(),
+        "Client p sending CONNECT\n\
+         Client p received CONNACK (0)\n\
+         Client p sending PUBLISH (d0, q1, r0, m1, 'other', ... (5 bytes))\n\
+         Client p received PUBACK (Mid: 1, RC:0)\n\
+         Client p sending DISCONNECT\n"
+    );
+    assert_eq!(
+        subscriber.wait().success().stdout(),
+        "Client s sending CONNECT\n\
+         Client s received CONNACK (0)\n\
+         Client s sending SUBSCRIBE (Mid: 1, Topic: dbg, QoS: 1, Options: 0x00)\n\
+         Client s sending SUBSCRIBE (Mid: 1, Topic: #, QoS: 1, Options: 0x00)\n\
+         Client s received SUBACK\n\
+         Subscribed (mid: 1): 1, 1\n\
+         Client s received PUBLISH (d0, q1, r0, m1, 'other', ... (5 bytes))\n\
+         hello\n\
+         Client s sending PUBACK (m1, rc0)\n\
+         Client s sending DISCONNECT\n"
+    );
+}
