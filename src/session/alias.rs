@@ -57,7 +57,12 @@ impl AliasSender {
 #[derive(Debug, Default)]
 pub(super) struct AliasReceiver {
     topics: Vec<Option<Box<str>>>,
+    /// Bytes of all topics.
+    bytes: usize,
 }
+
+/// The most bytes of topics that are kept: 65,535 topics of 65,535 bytes would be 4 GiB.
+const LARGEST_TABLE: usize = 16 << 20;
 
 impl AliasReceiver {
     /// Notes the alias of a PUBLISH, where this side allowed `maximum` of them.
@@ -75,15 +80,28 @@ impl AliasReceiver {
                 "topic alias above the announced maximum",
             ));
         }
-        if !publish.topic.is_empty() {
-            let index = usize::from(alias) - 1;
-            if index >= self.topics.len() {
-                self.topics.resize(index + 1, None);
-            }
-            if let Some(topic) = self.topics.get_mut(index) {
-                *topic = Some(publish.topic.into());
-            }
+        if publish.topic.is_empty() {
+            return Ok(());
         }
+        let index = usize::from(alias) - 1;
+        if index >= self.topics.len() {
+            self.topics.resize(index + 1, None);
+        }
+        let Some(known) = self.topics.get_mut(index) else { return Ok(()) };
+        if known.as_deref() == Some(publish.topic) {
+            return Ok(());
+        }
+        self.bytes += publish.topic.len();
+        self.bytes -= known.as_ref().map_or(0, |topic| topic.len());
+        if self.bytes > LARGEST_TABLE {
+            return Err(ProtocolError::new(
+                PacketType::Publish,
+                ReasonCode::QUOTA_EXCEEDED,
+                "§3.3.2.3.4",
+                "more bytes of aliased topics than this client keeps",
+            ));
+        }
+        *known = Some(publish.topic.into());
         Ok(())
     }
 

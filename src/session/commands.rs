@@ -41,8 +41,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Gives the request back when it has no filter, after a disconnect was requested, or when its
-    /// properties or options cannot be sent.
+    /// Gives the request back when it has no filter, when 65,535 of them are unanswered, after a
+    /// disconnect was requested, or when its properties or options cannot be sent.
     pub fn subscribe(
         &mut self,
         _now: Instant,
@@ -56,7 +56,7 @@ impl Session {
         let checked = match no_local_shared {
             Some((filter, _)) => Err(RefusedReason::NoLocalShared(filter.clone())),
             None if request.filters.is_empty() => Err(RefusedReason::NoFilter),
-            None => self.check_command(&request.properties, PacketType::Subscribe),
+            None => self.check_request(&request.properties, PacketType::Subscribe),
         };
         if let Err(reason) = checked {
             return Err(Refused { command: request, reason });
@@ -79,7 +79,7 @@ impl Session {
         let checked = if request.filters.is_empty() {
             Err(RefusedReason::NoFilter) // [MQTT-3.10.3-2]
         } else {
-            self.check_command(&request.properties, PacketType::Unsubscribe)
+            self.check_request(&request.properties, PacketType::Unsubscribe)
         };
         if let Err(reason) = checked {
             return Err(Refused { command: request, reason });
@@ -160,6 +160,18 @@ impl Session {
         }
         let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
         if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
+            return Err(RefusedReason::QueueFull);
+        }
+        Ok(())
+    }
+
+    fn check_request(
+        &self,
+        properties: &Properties,
+        packet_type: PacketType,
+    ) -> Result<(), RefusedReason> {
+        self.check_command(properties, packet_type)?;
+        if self.traffic.as_ref().is_some_and(|traffic| !traffic.requests.has_room()) {
             return Err(RefusedReason::QueueFull);
         }
         Ok(())

@@ -40,12 +40,13 @@ pub struct Config {
     /// ever. Default 0.
     pub session_expiry: u32,
     /// How many unacknowledged QoS 1 and 2 messages the broker may have under way to this client,
-    /// 1..=65,535. Announced in 5.0 when below 65,535. Default 65,535.
+    /// 1..=65,535. 5.0 only: announced when below 65,535, and enforced. Default 65,535.
     pub receive_maximum: u16,
     /// Largest packet accepted, in bytes, the whole packet counted. Announced in 5.0, enforced in
     /// every version. Default 16 MiB.
     pub maximum_packet_size: u32,
-    /// How many topic aliases the broker may use, 5.0 only. Default 0.
+    /// How many topic aliases the broker may use, 5.0 only. Of their topics at most 16 MiB are
+    /// kept; a broker that needs more is disconnected. Default 0.
     pub topic_alias_maximum: u16,
     /// Sends topic aliases as far as the broker takes them, 5.0 only. Default `false`.
     pub topic_aliases: bool,

@@ -231,8 +231,8 @@ pub struct Refused<T> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefusedReason {
-    /// The queue holds as many messages or bytes as it may.
-    #[error("the queue of outgoing messages is full")]
+    /// The queue holds as many messages, bytes or requests as it may.
+    #[error("the queue is full")]
     QueueFull,
     /// A disconnect was requested; nothing may follow it \[MQTT-3.14.4-1\].
     #[error("the session is disconnecting")]

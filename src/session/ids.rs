@@ -81,6 +81,23 @@ impl<T: Copy> PacketIds<T> {
         Some(value)
     }
 
+    /// Makes the identifiers unused that do not stand for what is to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(T) -> bool) {
+        for holder in &mut self.pages {
+            let Some(page) = holder else { continue };
+            for slot in &mut page.slots {
+                if slot.is_some_and(|value| !keep(value)) {
+                    *slot = None;
+                    page.used -= 1;
+                    self.used -= 1;
+                }
+            }
+            if page.used == 0 {
+                *holder = None;
+            }
+        }
+    }
+
     /// Makes all identifiers unused. The next ones follow on from them all the same.
     pub(super) fn clear(&mut self) {
         self.pages.clear();

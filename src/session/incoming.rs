@@ -11,7 +11,7 @@ use super::alias::AliasReceiver;
 use super::{AckHandle, Config, Inbox, ProtocolError, Received, Verdict};
 
 /// Holds the receiving half of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Incoming {
     aliases: AliasReceiver,
     /// QoS 2 messages handed over whose PUBREL has not come. Part of the session state.
@@ -21,7 +21,7 @@ pub(super) struct Incoming {
     /// Serial number of the first of them.
     first_serial: u32,
     /// Number of the link; handles of an earlier one are stale.
-    link: u32,
+    link: u16,
     /// QoS 1 and 2 messages of this link that count against Receive Maximum.
     quota_used: u32,
 }
@@ -39,7 +39,9 @@ struct Unacknowledged {
 struct ExactlyOnce {
     phase: Phase,
     /// The link on which it was last seen, and counted.
-    link: u32,
+    link: u16,
+    /// Its number among the messages of that link that are not acknowledged yet.
+    waiting: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,17 @@ enum Phase {
 }
 
 impl Incoming {
+    pub(super) fn new(link: u16) -> Incoming {
+        Incoming {
+            aliases: AliasReceiver::default(),
+            exactly_once: BTreeMap::new(),
+            unacknowledged: VecDeque::new(),
+            first_serial: 0,
+            link,
+            quota_used: 0,
+        }
+    }
+
     /// Takes a PUBLISH: hands it over unless it is a QoS 2 message seen before, and answers.
     pub(super) fn handle_publish<I: Inbox>(
         &mut self,
@@ -64,46 +77,26 @@ impl Incoming {
         if !publish.properties.is_empty() {
             self.aliases.learn(&publish, config.topic_alias_maximum)?;
         }
+        let (qos, publish) =
+            (publish.qos, Publish { topic: self.aliases.topic(&publish)?, ..publish });
         let Some(packet_id) = publish.packet_id else {
-            let publish = Publish { topic: self.aliases.topic(&publish)?, ..publish };
             inbox.message(Received { publish, ack: None });
             return Ok(());
         };
-        let handle = AckHandle {
-            link: self.link,
-            serial: self.first_serial.wrapping_add(self.unacknowledged.len() as u32),
-        };
-        if publish.qos == QoS::ExactlyOnce
-            && let Some(known) = self.exactly_once.get_mut(&packet_id)
-        {
-            // [MQTT-4.3.3-10]: acknowledged again, not delivered again.
-            let seen_on_this_link = std::mem::replace(&mut known.link, self.link) == self.link;
-            let reason = match known.phase {
-                Phase::Received => Some(ReasonCode::SUCCESS),
-                Phase::Decided(reason) => Some(reason),
-                // Waits on this link already, or from here on.
-                Phase::Held(_) if seen_on_this_link => return Ok(()),
-                Phase::Held(_) => None,
-            };
-            if !seen_on_this_link {
-                self.take_quota(config)?;
-            }
-            self.unacknowledged.push_back(Unacknowledged { packet_id, qos: publish.qos, reason });
-            self.flush(config.version, control);
-            return Ok(());
+        if qos == QoS::ExactlyOnce && self.exactly_once.contains_key(&packet_id) {
+            return self.handle_repeated(packet_id, config, control);
         }
-        self.take_quota(config)?;
-        let qos = publish.qos;
-        let publish = Publish { topic: self.aliases.topic(&publish)?, ..publish };
-        let verdict = inbox.message(Received { publish, ack: Some(handle) });
-        let reason = match verdict {
+        self.quota_used = self.more_quota(config)?;
+        let serial = self.next_serial();
+        let handle = AckHandle { serial, link: self.link, packet_id };
+        let reason = match inbox.message(Received { publish, ack: Some(handle) }) {
             Verdict::Ack => Some(ReasonCode::SUCCESS),
             Verdict::Reject(reason) => Some(reason),
             Verdict::Hold => None,
         };
         if qos == QoS::ExactlyOnce {
-            let phase = Phase::Held(handle);
-            self.exactly_once.insert(packet_id, ExactlyOnce { phase, link: self.link });
+            let (phase, waiting) = (Phase::Held(handle), Some(serial));
+            self.exactly_once.insert(packet_id, ExactlyOnce { phase, link: self.link, waiting });
         }
         match reason {
             Some(reason) if self.unacknowledged.is_empty() => {
@@ -112,6 +105,36 @@ impl Incoming {
             }
             _ => self.unacknowledged.push_back(Unacknowledged { packet_id, qos, reason }),
         }
+        Ok(())
+    }
+
+    /// Takes a QoS 2 PUBLISH whose message was handed over before: it is acknowledged again, not
+    /// delivered again \[MQTT-4.3.3-10\].
+    fn handle_repeated(
+        &mut self,
+        packet_id: PacketId,
+        config: &Config,
+        control: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let (serial, more_quota) = (self.next_serial(), self.more_quota(config));
+        let Some(known) = self.exactly_once.get_mut(&packet_id) else { return Ok(()) };
+        if known.link != self.link {
+            self.quota_used = more_quota?;
+            known.link = self.link;
+            known.waiting = None;
+        }
+        if known.waiting.is_some() {
+            return Ok(()); // Its turn will come; repeating it does not make it come twice.
+        }
+        let reason = match known.phase {
+            Phase::Received => Some(ReasonCode::SUCCESS),
+            Phase::Decided(reason) => Some(reason),
+            Phase::Held(_) => None,
+        };
+        known.waiting = Some(serial);
+        let qos = QoS::ExactlyOnce;
+        self.unacknowledged.push_back(Unacknowledged { packet_id, qos, reason });
+        self.flush(config.version, control);
         Ok(())
     }
 
@@ -151,40 +174,36 @@ impl Incoming {
         version: Version,
         control: &mut Vec<u8>,
     ) {
-        if handle.link == self.link {
-            let index = handle.serial.wrapping_sub(self.first_serial) as usize;
-            if let Some(waiting) = self.unacknowledged.get_mut(index) {
-                waiting.reason.get_or_insert(reason);
-                self.flush(version, control);
+        let serial = if handle.link == self.link {
+            handle.serial
+        } else {
+            // QoS 1: the broker delivers it again. QoS 2: it must not reach the application twice.
+            let Some(message) = self.exactly_once.get_mut(&handle.packet_id) else { return };
+            if message.phase != Phase::Held(handle) {
+                return;
             }
-            return;
-        }
-        // QoS 1: the broker delivers it again. QoS 2: it must not reach the application twice.
-        let Some((packet_id, message)) =
-            self.exactly_once.iter_mut().find(|(_, message)| message.phase == Phase::Held(handle))
-        else {
-            return;
+            match message.waiting {
+                Some(serial) if message.link == self.link => serial,
+                _ => {
+                    message.phase = Phase::Decided(reason);
+                    return;
+                }
+            }
         };
-        if message.link != self.link {
-            message.phase = Phase::Decided(reason);
-            return;
-        }
-        let waiting = self
-            .unacknowledged
-            .iter_mut()
-            .find(|waiting| waiting.packet_id == *packet_id && waiting.qos == QoS::ExactlyOnce);
-        if let Some(waiting) = waiting {
+        let index = serial.wrapping_sub(self.first_serial) as usize;
+        if let Some(waiting) = self.unacknowledged.get_mut(index) {
             waiting.reason.get_or_insert(reason);
             self.flush(version, control);
         }
     }
 
-    /// The link is gone: what it had not acknowledged will be delivered again.
-    pub(super) fn handle_disconnected(&mut self) {
+    /// The link is gone: what it had not acknowledged will be delivered again. `link` is the number
+    /// of the next one.
+    pub(super) fn handle_disconnected(&mut self, link: u16) {
         self.aliases = AliasReceiver::default();
         self.unacknowledged.clear();
         self.first_serial = 0;
-        self.link = self.link.wrapping_add(1);
+        self.link = link;
         self.quota_used = 0;
     }
 
@@ -198,8 +217,19 @@ impl Incoming {
         self.exactly_once.is_empty() && self.unacknowledged.is_empty() && self.aliases.is_empty()
     }
 
-    fn take_quota(&mut self, config: &Config) -> Result<(), ProtocolError> {
-        if self.quota_used >= u32::from(config.receive_maximum) {
+    /// The serial number of the message that is to be acknowledged next.
+    fn next_serial(&self) -> u32 {
+        self.first_serial.wrapping_add(self.unacknowledged.len() as u32)
+    }
+
+    /// What is used of Receive Maximum with one message more.
+    fn more_quota(&self, config: &Config) -> Result<u32, ProtocolError> {
+        // In 3.x the broker is told of no maximum: it has as many as there are identifiers.
+        let maximum = match config.version {
+            Version::V5 => config.receive_maximum,
+            Version::V31 | Version::V311 => u16::MAX,
+        };
+        if self.quota_used >= maximum.into() {
             return Err(ProtocolError::new(
                 PacketType::Publish,
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
@@ -207,8 +237,7 @@ impl Incoming {
                 "more unacknowledged messages than the announced Receive Maximum",
             ));
         }
-        self.quota_used += 1;
-        Ok(())
+        Ok(self.quota_used + 1)
     }
 
     /// Sends the acknowledgements that no older message holds back \[MQTT-4.6.0-2\].
@@ -244,6 +273,7 @@ impl Incoming {
                 self.exactly_once.remove(&packet_id); // [MQTT-4.3.3-9]
             } else if let Some(message) = self.exactly_once.get_mut(&packet_id) {
                 message.phase = Phase::Received;
+                message.waiting = None;
             }
             encode_ack(PacketType::PubRec, packet_id, reason, version, control);
         } else {

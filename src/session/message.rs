@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::codec::{self, Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, TopicName};
+use crate::codec::{
+    self, PacketId, Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, TopicName,
+};
 
 /// Holds a message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,7 @@ pub enum Verdict {
 /// Names a received QoS 1 or 2 message that is still to be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AckHandle {
-    pub(super) link: u32,
     pub(super) serial: u32,
+    pub(super) link: u16,
+    pub(super) packet_id: PacketId,
 }

@@ -64,7 +64,7 @@ pub use self::transmit::Transmit;
 
 use self::send::append_ping;
 use self::state::{LastWord, Lifetime, State};
-use self::traffic::Traffic;
+use self::traffic::{IdUse, Traffic};
 
 /// Runs the client's side of MQTT 3.1, 3.1.1 and 5.0 for one logical client.
 ///
@@ -85,6 +85,8 @@ pub struct Session {
     /// Since when the first bytes of an incomplete packet wait for the rest.
     partial_since: Option<Instant>,
     reading: bool,
+    /// Number of the link, by which handles of an earlier one are recognised.
+    link: u16,
     /// Bytes of output made on this link, and how many of them the kernel has taken.
     produced: u64,
     written: u64,
@@ -129,6 +131,7 @@ impl Session {
             state: State::Offline,
             partial_since: None,
             reading: true,
+            link: 0,
             produced: 0,
             written: 0,
             events: VecDeque::new(),
@@ -220,6 +223,7 @@ impl Session {
         }
         self.state = State::Offline;
         self.partial_since = None;
+        self.link = self.link.wrapping_add(1);
         if std::mem::take(&mut self.accepted) {
             self.lifetime = if self.config.version == Version::V5 {
                 Lifetime::after(now, self.limits.session_expiry)
@@ -231,8 +235,10 @@ impl Session {
         }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_disconnected(&mut self.events);
-            traffic.incoming.handle_disconnected();
+            traffic.incoming.handle_disconnected(self.link);
             traffic.requests.handle_disconnected();
+            // Publishes keep their identifiers, requests get new ones on the next link.
+            traffic.ids.retain(|id_use| matches!(id_use, IdUse::Publish(_)));
             traffic.control.clear();
         }
     }
@@ -255,9 +261,7 @@ impl Session {
                 if keep_alive.ping_due().is_some_and(|due| due <= now) {
                     keep_alive.handle_ping_sent(now);
                     *ping_wanted = true;
-                    if self.traffic.as_ref().is_some_and(|traffic| traffic.is_idle()) {
-                        self.traffic = None;
-                    }
+                    self.put_away();
                 }
             }
             State::Offline | State::Closing { .. } => return,

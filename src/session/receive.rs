@@ -13,6 +13,9 @@ use super::state::{Lifetime, State};
 use super::traffic::{Traffic, traffic};
 use super::{Connected, End, Event, Inbox, Limits, ProtocolError, Received, Session};
 
+/// The size of an acknowledgement with a reason code.
+const LARGEST_ACK: u32 = 5;
+
 impl Session {
     pub(super) fn handle_frame<I: Inbox>(
         &mut self,
@@ -39,7 +42,7 @@ impl Session {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
                 self.check_problem_information(packet_type, ack.properties)?;
-                let traffic = traffic(&mut self.traffic, &self.state, &self.limits);
+                let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link);
                 let Traffic { outgoing, ids, control, .. } = traffic;
                 outgoing.handle_ack(packet_type, ack, version, ids, &mut self.events, control)
             }
@@ -159,7 +162,16 @@ impl Session {
         {
             self.client_id = assigned.into(); // [MQTT-3.2.2-16]
         }
-        self.limits = Limits::granted(&self.config, connack.properties);
+        let limits = Limits::granted(&self.config, connack.properties);
+        if limits.maximum_packet_size < LARGEST_ACK {
+            return Err(ProtocolError::new(
+                PacketType::ConnAck,
+                ReasonCode::PACKET_TOO_LARGE,
+                "MQTT-3.2.2-15",
+                "a Maximum Packet Size that has no room for an acknowledgement",
+            ));
+        }
+        self.limits = limits;
         let timeout = self.config.ping_timeout_for(self.limits.keep_alive);
         self.state = State::Online {
             keep_alive: KeepAlive::new(now, self.limits.keep_alive, timeout, self.spread),
@@ -195,7 +207,7 @@ impl Session {
         properties: PropertiesRef<'_>,
     ) -> Result<(), ProtocolError> {
         self.check_problem_information(packet_type, properties)?;
-        let traffic = traffic(&mut self.traffic, &self.state, &self.limits);
+        let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link);
         let Traffic { requests, ids, .. } = traffic;
         requests.handle_answer(packet_type, packet_id, reasons, properties, ids, &mut self.events)
     }

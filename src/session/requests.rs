@@ -71,6 +71,11 @@ impl Requests {
         self.waiting.len() + self.pending.len()
     }
 
+    /// Whether another request may wait: no more than there are packet identifiers.
+    pub(super) fn has_room(&self) -> bool {
+        self.request_count() < usize::from(u16::MAX)
+    }
+
     /// Whether nothing would be lost with it.
     pub(super) fn is_idle(&self) -> bool {
         self.request_count() == 0 && self.live.is_empty()

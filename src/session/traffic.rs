@@ -26,8 +26,17 @@ pub(super) enum IdUse {
 }
 
 impl Session {
+    /// Frees the traffic if nothing would be lost with it.
+    pub(super) fn put_away(&mut self) {
+        if self.traffic.as_ref().is_some_and(|traffic| traffic.is_idle()) {
+            self.traffic = None;
+            // Serial numbers start again: handles from before must not fit.
+            self.link = self.link.wrapping_add(1);
+        }
+    }
+
     pub(super) fn traffic(&mut self) -> &mut Traffic {
-        traffic(&mut self.traffic, &self.state, &self.limits)
+        traffic(&mut self.traffic, &self.state, &self.limits, self.link)
     }
 }
 
@@ -36,11 +45,12 @@ pub(super) fn traffic<'a>(
     traffic: &'a mut Option<Box<Traffic>>,
     state: &State,
     limits: &Limits,
+    link: u16,
 ) -> &'a mut Traffic {
     traffic.get_or_insert_with(|| {
         let mut traffic = Box::new(Traffic {
             outgoing: Outgoing::new(),
-            incoming: Incoming::default(),
+            incoming: Incoming::new(link),
             requests: Requests::default(),
             ids: PacketIds::new(),
             control: Vec::new(),
@@ -53,7 +63,7 @@ pub(super) fn traffic<'a>(
 }
 
 impl Traffic {
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.outgoing.is_idle()
             && self.incoming.is_idle()
             && self.requests.is_idle()

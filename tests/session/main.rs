@@ -1,5 +1,6 @@
 //! The session engine in virtual time.
 
+mod bounds;
 mod configuration;
 mod connecting;
 mod cuts;
