@@ -17,6 +17,7 @@ pub struct Disconnect<'a> {
     pub properties: PropertiesRef<'a>,
 }
 
+const SESSION_EXPIRY: &str = "session-expiry-interval";
 const OWNER: PropertyOwner = PropertyOwner::Packet(PacketType::Disconnect);
 
 impl<'a> Disconnect<'a> {
@@ -35,8 +36,7 @@ impl<'a> Disconnect<'a> {
             }
             let from_server = receiver == Role::Client;
             if from_server && disconnect.properties.session_expiry_interval().is_some() {
-                let field = "session-expiry-interval";
-                return Err(DecodeError::new(Rule::SessionExpirySent, field));
+                return Err(DecodeError::new(Rule::SessionExpirySent, SESSION_EXPIRY));
             }
         }
         body.finish()?;
@@ -56,6 +56,10 @@ impl Encode for Disconnect<'_> {
             return Err(EncodeError::NotInVersion { what: "reason code in a DISCONNECT", version });
         }
         self.reason.check_sent(PacketType::Disconnect)?;
+        let from_server = !self.reason.is_allowed(PacketType::Disconnect, Role::Server);
+        if from_server && self.properties.session_expiry_interval().is_some() {
+            return Err(EncodeError::breach(Rule::SessionExpirySent, SESSION_EXPIRY));
+        }
         self.properties.check_in(version, OWNER)
     }
 

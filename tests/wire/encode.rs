@@ -2,8 +2,8 @@
 
 use midge::codec::{
     Ack, Auth, ConnAck, Connect, Disconnect, EncodeError, FilterRequest, Packet, PacketType,
-    Publish, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
-    Unsubscribe, Version, Will,
+    Property, PropertyValue, Publish, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscribeOptions, UnsubAck, Unsubscribe, Version, Will,
 };
 
 use crate::support::*;
@@ -230,6 +230,15 @@ fn ends() {
     assert!(is_not_in(V311, &disconnect(0x81)));
     assert!(write(V5, &disconnect(0x01)).is_err());
     assert!(write(V5, &auth(0x80)).is_err());
+    let expiry = |code| {
+        Packet::Disconnect(Disconnect {
+            reason: ReasonCode::new(code),
+            properties: list(&[(Property::SessionExpiryInterval, PropertyValue::FourByte(1))]),
+        })
+    };
+    assert!(write(V5, &expiry(0x04)).is_ok());
+    // This reason only a server has, and that property only a client.
+    assert_eq!(clause(V5, &expiry(0x8B)), "MQTT-3.14.2-2");
     for version in [V31, V311] {
         assert!(is_not_in(version, &auth(0x18)));
     }
