@@ -16,6 +16,7 @@ use clap::{
 pub mod argv;
 pub mod connect;
 pub mod exit;
+pub mod format;
 pub mod lines;
 pub mod log;
 pub mod opts;

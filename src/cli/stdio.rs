@@ -133,7 +133,7 @@ fn escape_char(c: char, out: &mut String) {
 }
 
 /// Whether a terminal would act on the character instead of showing it.
-fn needs_escape(c: char) -> bool {
+pub fn needs_escape(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         // C0, DEL and C1.
