@@ -153,11 +153,11 @@ impl Link {
     ) -> Poll<LinkEnd> {
         let mut work = 0;
         loop {
-            let events = self.pass_events(now, session, inbox);
             let written = match self.write(cx, now, session, scratch, inbox) {
                 Ok(written) => written,
                 Err(error) => return Poll::Ready(LinkEnd::Failed(error)),
             };
+            let events = self.pass_events(now, session, inbox);
             let read = if self.phase == Phase::Open {
                 self.read(cx, now, session, scratch, inbox)
             } else {
