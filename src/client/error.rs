@@ -106,13 +106,41 @@ impl ConnectError {
     }
 }
 
+/// Names a text that is no topic name or topic filter; its source says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is not valid as a {kind}", shortened(topic))]
+#[non_exhaustive]
+pub struct InvalidTopic {
+    /// The text.
+    pub topic: Box<str>,
+    /// What it should be.
+    kind: &'static str,
+    #[source]
+    reason: TopicError,
+}
+
+impl InvalidTopic {
+    pub(super) fn name(topic: &str, reason: TopicError) -> InvalidTopic {
+        InvalidTopic { topic: topic.into(), kind: "topic name", reason }
+    }
+
+    pub(super) fn filter(filter: &str, reason: TopicError) -> InvalidTopic {
+        InvalidTopic { topic: filter.into(), kind: "topic filter", reason }
+    }
+
+    /// Returns what is wrong with it.
+    pub fn reason(&self) -> TopicError {
+        self.reason
+    }
+}
+
 /// Says why a message was not admitted. It comes back, where there was one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
     /// The topic is not a topic name.
     #[error(transparent)]
-    InvalidTopic(#[from] TopicError),
+    InvalidTopic(#[from] InvalidTopic),
     /// As many messages or bytes are queued as may be.
     #[error("the queue of outgoing messages is full")]
     Full(Box<OutgoingMessage>),
@@ -127,7 +155,7 @@ pub enum EnqueueError {
 pub enum PublishError {
     /// The topic is not a topic name.
     #[error(transparent)]
-    InvalidTopic(#[from] TopicError),
+    InvalidTopic(#[from] InvalidTopic),
     /// The message cannot be sent as it is: a property that does not belong there, or properties
     /// in MQTT 3.x.
     #[error(transparent)]
@@ -207,7 +235,7 @@ impl From<EnqueueError> for PublishError {
 pub enum RequestError {
     /// The filter is not a topic filter.
     #[error(transparent)]
-    InvalidFilter(#[from] TopicError),
+    InvalidFilter(#[from] InvalidTopic),
     /// The request cannot be sent as it is.
     #[error(transparent)]
     Invalid(#[from] RefusedReason),
@@ -287,6 +315,14 @@ pub enum DisconnectError {
     /// The connection failed before the DISCONNECT was written: the broker publishes the will.
     #[error("the connection was lost before the DISCONNECT was written")]
     Lost(#[source] Option<Arc<io::Error>>),
+}
+
+/// The text in quotes, or its beginning where it is long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+    }
 }
 
 /// The broker's own words, where it sent any.

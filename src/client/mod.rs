@@ -41,8 +41,8 @@ use crate::codec::{Properties, ReasonCode, SubscribeOptions, TopicFilter};
 use crate::net::EndpointError;
 
 pub use self::error::{
-    BuildError, ConnectError, DisconnectError, EnqueueError, PublishError, RequestError,
-    SubscribeError, UnsubscribeError,
+    BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic, PublishError,
+    RequestError, SubscribeError, UnsubscribeError,
 };
 pub use self::hooks::{Flow, Handle, PacketView};
 pub use self::info::{
@@ -154,7 +154,7 @@ impl Client {
 
     /// Prepares a subscription with a stream of its own: see [`Subscribe`].
     pub fn subscribe(&self, filter: impl AsRef<str>) -> Subscribe<'_> {
-        Subscribe::new(&self.shared, filter.as_ref().try_into())
+        Subscribe::new(&self.shared, filter.as_ref())
     }
 
     /// Makes several subscriptions with one SUBSCRIBE and returns the broker's answer to each

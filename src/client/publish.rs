@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::codec::{Properties, QoS, TopicError, TopicName};
+use crate::codec::{Properties, QoS, TopicName};
 use crate::session::{Receipt, Ticket};
 
 use super::OutgoingMessage;
-use super::error::{EnqueueError, PublishError};
+use super::error::{EnqueueError, InvalidTopic, PublishError};
 use super::mailbox::{Admission, Command, NotAdmitted};
 use super::shared::Shared;
 
@@ -36,7 +36,7 @@ use super::shared::Shared;
 #[derive(Debug)]
 pub struct Publish<'a> {
     shared: &'a Arc<Shared>,
-    message: Result<OutgoingMessage, TopicError>,
+    message: Result<OutgoingMessage, InvalidTopic>,
 }
 
 impl<'a> Publish<'a> {
@@ -113,7 +113,7 @@ impl<'a> IntoFuture for Publish<'a> {
 pub struct Enqueue<'a> {
     shared: &'a Arc<Shared>,
     /// `None` once it is admitted or refused.
-    message: Option<Result<OutgoingMessage, TopicError>>,
+    message: Option<Result<OutgoingMessage, InvalidTopic>>,
     /// The place in the line for room.
     place: Option<u64>,
 }
@@ -235,8 +235,8 @@ pub trait IntoTopic: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// [`TopicError`] says what is wrong with the text.
-    fn into_topic(self) -> Result<TopicName, TopicError>;
+    /// [`InvalidTopic`] says what is wrong with the text.
+    fn into_topic(self) -> Result<TopicName, InvalidTopic>;
 }
 
 macro_rules! impl_into_topic {
@@ -244,7 +244,7 @@ macro_rules! impl_into_topic {
         impl sealed::Sealed for $type {}
 
         impl IntoTopic for $type {
-            fn into_topic(self) -> Result<TopicName, TopicError> {
+            fn into_topic(self) -> Result<TopicName, InvalidTopic> {
                 let $topic = self;
                 $result
             }
@@ -253,9 +253,9 @@ macro_rules! impl_into_topic {
 }
 
 impl_into_topic! {
-    &str: topic => topic.try_into();
-    &String: topic => topic.as_str().try_into();
-    String: topic => topic.try_into();
+    &str: topic => topic.try_into().map_err(|reason| InvalidTopic::name(topic, reason));
+    &String: topic => topic.as_str().into_topic();
+    String: topic => topic.as_str().into_topic();
     TopicName: topic => Ok(topic);
     &TopicName: topic => Ok(topic.clone());
 }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use crate::codec::{
-    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicError, TopicFilter,
+    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicFilter,
 };
 use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
 
-use super::error::RequestError;
+use super::error::{InvalidTopic, RequestError};
 use super::hooks::{subscribe_bytes, unsubscribe_bytes};
 use super::mailbox::{Command, NotAdmitted};
 use super::message::Message;
@@ -32,7 +32,7 @@ use super::stream::{Consumer, Queue, Route};
 #[derive(Debug)]
 pub struct Subscribe<'a> {
     shared: &'a Arc<Shared>,
-    filter: Result<TopicFilter, TopicError>,
+    filter: Result<TopicFilter, InvalidTopic>,
     options: SubscribeOptions,
     identifier: Option<u32>,
     properties: Properties,
@@ -40,13 +40,10 @@ pub struct Subscribe<'a> {
 }
 
 impl<'a> Subscribe<'a> {
-    pub(super) fn new(
-        shared: &'a Arc<Shared>,
-        filter: Result<TopicFilter, TopicError>,
-    ) -> Subscribe<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>, filter: &str) -> Subscribe<'a> {
         Subscribe {
             shared,
-            filter,
+            filter: filter.try_into().map_err(|reason| InvalidTopic::filter(filter, reason)),
             options: SubscribeOptions::default(),
             identifier: None,
             properties: Properties::default(),
