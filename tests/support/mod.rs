@@ -9,5 +9,7 @@
 )]
 
 pub mod broker;
+pub mod script;
 
 pub use broker::Broker;
+pub use script::{Peer, Script};

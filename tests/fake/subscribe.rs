@@ -1,0 +1,227 @@
+//! Subscribing and unsubscribing, and which message goes to which stream.
+
+use midge::client::RequestError;
+use midge::{Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, Version};
+
+use crate::support::Script;
+use crate::{accepted, builder, connack, connected, soon};
+
+fn filter(text: &str) -> TopicFilter {
+    text.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_subscription_is_granted() {
+    for (version, request, answer) in [
+        (Version::V31, "82 08 0001 0003 'a/+' 01", "90 03 0001 01"),
+        (Version::V311, "82 08 0001 0003 'a/+' 01", "90 03 0001 01"),
+        (Version::V5, "82 09 0001 00 0003 'a/+' 01", "90 04 0001 00 01"),
+    ] {
+        let (client, _inbox, mut peer) = connected(version).await;
+        let subscribed = tokio::spawn(async move {
+            client.subscribe("a/+").qos(QoS::AtLeastOnce).await.map(|s| (client, s))
+        });
+        peer.expect(request).await;
+        peer.send(answer).await;
+        let (_client, subscription) = soon(subscribed).await.unwrap().unwrap();
+        assert_eq!(subscription.granted(), QoS::AtLeastOnce);
+        assert_eq!(subscription.filter().as_str(), "a/+");
+    }
+}
+
+#[tokio::test]
+async fn options_and_identifier_are_in_the_packet() {
+    let (client, _inbox, mut peer) = connected(Version::V5).await;
+    let options = SubscribeOptions {
+        qos: QoS::ExactlyOnce,
+        no_local: true,
+        retain_as_published: true,
+        retain_handling: midge::codec::RetainHandling::DoNotSend,
+    };
+    let subscribed = tokio::spawn(async move {
+        client.subscribe("a").options(options).identifier(300).await.map(|s| (client, s))
+    });
+    peer.expect("82 0A 0001 03 0B AC02 0001 'a' 2E").await;
+    peer.send("90 04 0001 00 02").await;
+    soon(subscribed).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_names_filter_and_reason() {
+    for (version, answer, code) in
+        [(Version::V311, "90 03 0001 80", 0x80), (Version::V5, "90 04 0001 00 87", 0x87)]
+    {
+        let (client, _inbox, mut peer) = connected(version).await;
+        let subscribed =
+            tokio::spawn(async move { client.subscribe("a").await.map(|s| (client, s)) });
+        peer.packet().await;
+        peer.send(answer).await;
+        let error = soon(subscribed).await.unwrap().unwrap_err();
+        let RequestError::Rejected { filter, reason } = error else { panic!("{error}") };
+        assert_eq!((&*filter, reason.code()), ("a", code));
+        // Nothing is left to be unsubscribed: the next thing said is goodbye.
+        assert_eq!(peer.packet().await[0], 0xE0);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_with_its_value() {
+    let (client, _inbox, mut peer) = connected(Version::V311).await;
+    for bad in ["", "a#", "a/#/b", "a+", "$share//a", "a\0"] {
+        let error = soon(client.subscribe(bad)).await.unwrap_err();
+        assert!(matches!(error, RequestError::InvalidFilter(_)), "{bad:?}: {error}");
+    }
+    let error = soon(client.subscribe("a").identifier(1)).await.unwrap_err();
+    assert!(matches!(error, RequestError::Invalid(_)), "{error}");
+    let error = soon(client.subscribe("a").identifier(0)).await.unwrap_err();
+    assert!(matches!(error, RequestError::Invalid(_)), "{error}");
+    let error = soon(client.subscribe_many(Vec::new(), Properties::default())).await.unwrap_err();
+    assert!(matches!(error, RequestError::Invalid(_)), "{error}");
+    let error = soon(client.unsubscribe_many(Vec::new(), Properties::default())).await.unwrap_err();
+    assert!(matches!(error, RequestError::Invalid(_)), "{error}");
+    peer.expect_silence();
+}
+
+#[tokio::test]
+async fn what_the_broker_does_not_have_is_not_asked_for() {
+    let script = Script::listen().await;
+    let limits = "20 09 00 00 06 28 00 29 00 2A 00";
+    let (client, _inbox, mut peer) = accepted(&script, builder(&script, Version::V5), limits).await;
+    for request in [
+        client.subscribe("a/+"),
+        client.subscribe("$share/g/a"),
+        client.subscribe("a").identifier(1),
+    ] {
+        let error = soon(request).await.unwrap_err();
+        assert!(matches!(error, RequestError::NotSupported(_)), "{error}");
+    }
+    peer.expect_silence();
+}
+
+#[tokio::test]
+async fn many_filters_go_in_one_packet_and_get_their_answers() {
+    let (client, mut inbox, mut peer) = connected(Version::V311).await;
+    let answers = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..Default::default() };
+            let filters = vec![(filter("a"), options), (filter("b"), SubscribeOptions::default())];
+            client.subscribe_many(filters, Properties::default()).await
+        }
+    });
+    peer.expect("82 0A 0001 0001 'a' 01 0001 'b' 00").await;
+    peer.send("90 04 0001 01 80").await;
+    let reasons = soon(answers).await.unwrap().unwrap();
+    assert_eq!(reasons, [ReasonCode::GRANTED_QOS_1, ReasonCode::UNSPECIFIED_ERROR]);
+    peer.send("30 04 0001 'a' 'x'").await;
+    assert_eq!(soon(inbox.next()).await.unwrap().topic(), "a");
+
+    let ended = tokio::spawn(async move {
+        let filters = vec![filter("a"), filter("b")];
+        client.unsubscribe_many(filters, Properties::default()).await.map(|r| (client, r))
+    });
+    peer.expect("A2 08 0002 0001 'a' 0001 'b'").await;
+    peer.send("B0 02 0002").await;
+    assert!(soon(ended).await.unwrap().unwrap().1.is_empty());
+}
+
+/// Makes a subscription that the broker grants with QoS 2.
+macro_rules! subscribed {
+    ($client:expr, $peer:expr, $request:expr) => {{
+        let _ = &$client;
+        let (subscription, ()) = tokio::join!(soon($request), async {
+            let request = $peer.expect_packet(0x82).await;
+            let id = format!("{:02X}{:02X}", request[2], request[3]);
+            $peer.send(&format!("90 03 {id} 02")).await;
+        });
+        subscription.unwrap()
+    }};
+}
+
+#[tokio::test]
+async fn a_message_goes_to_every_stream_that_matches_or_to_the_inbox() {
+    let (client, mut inbox, mut peer) = connected(Version::V311).await;
+    let mut plus = subscribed!(client, peer, client.subscribe("a/+"));
+    let mut hash = subscribed!(client, peer, client.subscribe("a/#"));
+    peer.send("30 06 0003 'a/b' '1' 30 08 0005 'a/b/c' '2' 30 04 0001 'b' '3'").await;
+    assert_eq!(soon(plus.next()).await.unwrap().payload(), "1");
+    assert_eq!(soon(hash.next()).await.unwrap().payload(), "1");
+    assert_eq!(soon(hash.next()).await.unwrap().payload(), "2");
+    assert_eq!(soon(inbox.next()).await.unwrap().payload(), "3");
+    assert!(plus.try_next().is_none() && hash.try_next().is_none());
+    assert!(inbox.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_message_that_comes_before_suback_is_not_missed() {
+    let (client, _inbox, mut peer) = connected(Version::V311).await;
+    let (subscription, ()) = tokio::join!(soon(client.subscribe("a")), async {
+        peer.expect_packet(0x82).await;
+        peer.send("30 04 0001 'a' 'x' 90 03 0001 00").await;
+    });
+    assert_eq!(soon(subscription.unwrap().next()).await.unwrap().payload(), "x");
+}
+
+#[tokio::test]
+async fn identifiers_decide_where_messages_carry_them() {
+    let (client, mut inbox, mut peer) = connected(Version::V5).await;
+    let (one, ()) = tokio::join!(soon(client.subscribe("a/#").identifier(1)), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 04 0001 00 00").await;
+    });
+    let (two, ()) = tokio::join!(soon(client.subscribe("a/b").identifier(2)), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 04 0002 00 00").await;
+    });
+    let (mut one, mut two) = (one.unwrap(), two.unwrap());
+    peer.send("30 09 0003 'a/b' 02 0B 02 'x'").await;
+    assert_eq!(soon(two.next()).await.unwrap().payload(), "x");
+    peer.send("30 0B 0003 'a/b' 04 0B 01 0B 02 'y'").await;
+    assert_eq!(soon(one.next()).await.unwrap().payload(), "y");
+    assert_eq!(soon(two.next()).await.unwrap().payload(), "y");
+    peer.send("30 09 0003 'a/b' 02 0B 03 'z'").await;
+    assert_eq!(soon(inbox.next()).await.unwrap().payload(), "z");
+}
+
+#[tokio::test]
+async fn unsubscribing_ends_the_stream() {
+    let (client, mut inbox, mut peer) = connected(Version::V5).await;
+    let (subscription, ()) = tokio::join!(soon(client.subscribe("a")), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 04 0001 00 00").await;
+    });
+    let (reason, ()) = tokio::join!(soon(subscription.unwrap().unsubscribe()), async {
+        peer.expect("A2 06 0002 00 0001 'a'").await;
+        peer.send("B0 04 0002 00 11").await;
+    });
+    assert_eq!(reason.unwrap(), ReasonCode::NO_SUBSCRIPTION_EXISTED);
+    peer.send("30 05 0001 'a' 00 'x'").await;
+    assert_eq!(soon(inbox.next()).await.unwrap().payload(), "x");
+    soon(client.disconnect()).await.unwrap();
+    peer.expect("E0 00").await;
+}
+
+#[tokio::test]
+async fn dropping_a_stream_unsubscribes_unless_it_is_kept_or_shared() {
+    let (client, mut inbox, mut peer) = connected(Version::V311).await;
+    let kept = subscribed!(client, peer, client.subscribe("k").keep(true));
+    let twin = subscribed!(client, peer, client.subscribe("a"));
+    let mut other = subscribed!(client, peer, client.subscribe("a"));
+    drop(kept);
+    drop(twin);
+    peer.send("30 04 0001 'k' '1' 30 04 0001 'a' '2'").await;
+    assert_eq!(soon(inbox.next()).await.unwrap().payload(), "1");
+    assert_eq!(soon(other.next()).await.unwrap().payload(), "2");
+    drop(other);
+    peer.expect("A2 05 0004 0001 'a'").await;
+}
+
+#[tokio::test]
+async fn an_unanswered_request_times_out() {
+    let script = Script::listen().await;
+    let builder =
+        builder(&script, Version::V311).request_timeout(std::time::Duration::from_millis(50));
+    let (client, _inbox, _peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let error = soon(client.subscribe("a")).await.unwrap_err();
+    assert!(matches!(error, RequestError::Timeout), "{error}");
+}
