@@ -373,8 +373,8 @@ fn packets_are_shown_before_they_are_handled() {
             "message 3".into(),
             "Sent PUBACK 4".into(),
             format!("Sent {publish} 20007"),
-            format!("Received {publish} 100007"),
             "published 1".into(),
+            format!("Received {publish} 100007"),
             "message 100000".into(),
             "idle".into(),
         ];
