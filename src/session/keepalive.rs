@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 ///
 /// A ping is due when *either* direction has been silent for the interval: the broker must hear
 /// from this side, and this side must learn that the broker still answers. Whatever arrives counts
-/// as a sign of life, so a PINGRESP stuck behind a large message does not end the connection.
+/// as a sign of life, so a PINGRESP stuck behind a large message does not end the connection; and
+/// while a PINGREQ itself is stuck behind one, so does whatever the kernel can send of it.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     /// Zero turns it off.
@@ -14,7 +15,10 @@ pub(super) struct KeepAlive {
     timeout: Duration,
     last_sent: Instant,
     last_received: Instant,
-    ping_sent: Option<Instant>,
+    /// Since when the answer to a ping is waited for.
+    ping_since: Option<Instant>,
+    /// Position in the output at which that ping ends; 0 once it is written.
+    ping_end: u64,
     reading: bool,
 }
 
@@ -22,7 +26,13 @@ impl KeepAlive {
     /// Starts on a connection that was accepted at `now`. `keep_alive` is what the broker was
     /// told; `spread` in 0..=255 makes the first ping up to half an interval early, so that the
     /// pings of clients that connected together do not come together.
-    pub(super) fn new(now: Instant, keep_alive: Duration, timeout: Duration, spread: u8) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        keep_alive: Duration,
+        timeout: Duration,
+        spread: u8,
+        reading: bool,
+    ) -> Self {
         // A ping is sent a little early, so that a timer's lateness does not break the promise of
         // [MQTT-3.1.2-20].
         let interval = keep_alive - (keep_alive / 20).min(Duration::from_millis(500));
@@ -33,27 +43,47 @@ impl KeepAlive {
             timeout,
             last_sent,
             last_received: now,
-            ping_sent: None,
-            reading: true,
+            ping_since: None,
+            ping_end: 0,
+            reading,
         }
     }
 
-    pub(super) fn handle_sent(&mut self, now: Instant) {
+    /// Takes note that the output is written up to `position`.
+    pub(super) fn handle_written(&mut self, now: Instant, position: u64) {
         self.last_sent = now;
+        if self.ping_end > 0 {
+            self.ping_since = Some(now);
+            if position >= self.ping_end {
+                self.ping_end = 0;
+            }
+        }
     }
 
     pub(super) fn handle_received(&mut self, now: Instant) {
         self.last_received = now;
     }
 
-    pub(super) fn handle_ping_sent(&mut self, now: Instant) {
+    /// Takes note that a PINGREQ is going to be sent.
+    pub(super) fn handle_ping_due(&mut self, now: Instant) {
         self.last_sent = now;
-        self.ping_sent.get_or_insert(now);
+        if self.ping_since.is_none() {
+            self.ping_since = Some(now);
+            self.ping_end = u64::MAX;
+        }
+    }
+
+    /// Takes note that the output up to `position` contains that PINGREQ.
+    pub(super) fn handle_ping_encoded(&mut self, position: u64) {
+        if self.ping_end == u64::MAX {
+            self.ping_end = position;
+        }
     }
 
     /// Takes a PINGRESP; `None` when no ping was waiting for one.
     pub(super) fn handle_pong(&mut self, now: Instant) -> Option<Duration> {
-        self.ping_sent.take().map(|sent| now.saturating_duration_since(sent))
+        self.ping_end = 0;
+        self.ping_since.take().map(|since| now.saturating_duration_since(since))
     }
 
     /// Stops the clock of the peer while nothing is read from it.
@@ -67,7 +97,7 @@ impl KeepAlive {
         if self.interval.is_zero() {
             return None;
         }
-        let silent_since = match self.ping_sent {
+        let silent_since = match self.ping_since {
             // One ping is enough to learn about the peer; further ones keep the promise to it.
             Some(_) => self.last_sent,
             None if self.reading => self.last_sent.min(self.last_received),
@@ -78,8 +108,8 @@ impl KeepAlive {
 
     /// When the peer counts as dead.
     pub(super) fn pong_due(&self) -> Option<Instant> {
-        let sent = self.ping_sent.filter(|_| self.reading)?;
-        sent.max(self.last_received).checked_add(self.timeout)
+        let since = self.ping_since.filter(|_| self.reading)?;
+        since.max(self.last_received).checked_add(self.timeout)
     }
 }
 
@@ -94,7 +124,7 @@ mod tests {
     #[test]
     fn receiving_alone_does_not_hold_back_the_ping() {
         let start = Instant::now();
-        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0, true);
         keep_alive.handle_received(start + seconds(9));
         let due = keep_alive.ping_due().unwrap();
         assert!(due > start + seconds(9) && due <= start + seconds(10));
@@ -103,16 +133,16 @@ mod tests {
     #[test]
     fn sending_alone_does_not_hide_a_dead_peer() {
         let start = Instant::now();
-        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
-        keep_alive.handle_sent(start + seconds(9));
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0, true);
+        keep_alive.handle_written(start + seconds(9), 1);
         assert!(keep_alive.ping_due().unwrap() <= start + seconds(10));
     }
 
     #[test]
     fn a_sign_of_life_extends_the_deadline_and_the_promise_is_still_kept() {
         let start = Instant::now();
-        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
-        keep_alive.handle_ping_sent(start + seconds(10));
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0, true);
+        keep_alive.handle_ping_due(start + seconds(10));
         assert_eq!(keep_alive.pong_due(), Some(start + seconds(15)));
         keep_alive.handle_received(start + seconds(14));
         assert_eq!(keep_alive.pong_due(), Some(start + seconds(19)));
@@ -122,8 +152,8 @@ mod tests {
     #[test]
     fn a_peer_that_is_not_read_from_cannot_be_late() {
         let start = Instant::now();
-        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0);
-        keep_alive.handle_ping_sent(start + seconds(10));
+        let mut keep_alive = KeepAlive::new(start, seconds(10), seconds(5), 0, true);
+        keep_alive.handle_ping_due(start + seconds(10));
         keep_alive.set_reading(start + seconds(11), false);
         assert_eq!(keep_alive.pong_due(), None);
         keep_alive.set_reading(start + seconds(100), true);
@@ -133,10 +163,11 @@ mod tests {
     #[test]
     fn the_first_ping_is_spread_over_half_an_interval() {
         let start = Instant::now();
-        let first = |spread| KeepAlive::new(start, seconds(60), seconds(5), spread).ping_due();
+        let first =
+            |spread| KeepAlive::new(start, seconds(60), seconds(5), spread, true).ping_due();
         assert!(first(255).unwrap() < start + seconds(31));
         assert!(first(128).unwrap() < start + seconds(46));
         assert!(first(0).unwrap() > start + seconds(59));
-        assert_eq!(KeepAlive::new(start, Duration::ZERO, seconds(5), 9).ping_due(), None);
+        assert_eq!(KeepAlive::new(start, Duration::ZERO, seconds(5), 9, true).ping_due(), None);
     }
 }

@@ -207,9 +207,12 @@ impl Session {
 
     /// Takes note that the kernel has taken `bytes` more of the output.
     pub fn handle_written(&mut self, now: Instant, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.written += bytes as u64;
         if let State::Online { keep_alive, .. } = &mut self.state {
-            keep_alive.handle_sent(now);
+            keep_alive.handle_written(now, self.written);
         }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_written(self.written, &mut self.events);
@@ -259,7 +262,7 @@ impl Session {
                     return;
                 }
                 if keep_alive.ping_due().is_some_and(|due| due <= now) {
-                    keep_alive.handle_ping_sent(now);
+                    keep_alive.handle_ping_due(now);
                     *ping_wanted = true;
                     self.put_away();
                 }
@@ -270,7 +273,9 @@ impl Session {
             self.close(End::PacketTimeout, None);
             return;
         }
-        if let Some(traffic) = &mut self.traffic {
+        if let Some(traffic) = &mut self.traffic
+            && self.reading
+        {
             let timeout = self.config.request_timeout;
             traffic.requests.handle_timeout(now, timeout, &mut self.events);
         }
@@ -279,12 +284,17 @@ impl Session {
     /// Takes note that the socket is not read for a while, or is read again. What is not read
     /// cannot be late: the deadlines of the peer stand still meanwhile, pings still go out.
     pub fn set_reading(&mut self, now: Instant, reading: bool) {
-        self.reading = reading;
+        if std::mem::replace(&mut self.reading, reading) == reading {
+            return;
+        }
         if let State::Online { keep_alive, .. } = &mut self.state {
             keep_alive.set_reading(now, reading);
         }
         if let Some(since) = &mut self.partial_since {
             *since = now;
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.requests.handle_reading(now);
         }
     }
 
@@ -302,9 +312,10 @@ impl Session {
                 }
                 self.produced += (out.len() - before) as u64;
             }
-            State::Online { ping_wanted, .. } => {
+            State::Online { keep_alive, ping_wanted } => {
                 if std::mem::take(ping_wanted) {
                     self.produced += append_ping(out);
+                    keep_alive.handle_ping_encoded(self.produced);
                 }
                 self.transmit_traffic(now, out);
             }
@@ -335,7 +346,8 @@ impl Session {
                 Some((since.checked_add(self.config.connack_timeout)?, Why::ConnAck))
             }
             State::Online { keep_alive, .. } => {
-                let requests = self.traffic.as_ref().map(|traffic| &traffic.requests);
+                let read = self.traffic.as_ref().filter(|_| self.reading);
+                let requests = read.map(|traffic| &traffic.requests);
                 [
                     (keep_alive.pong_due(), Why::PingResp),
                     (keep_alive.ping_due(), Why::Ping),

@@ -174,7 +174,13 @@ impl Session {
         self.limits = limits;
         let timeout = self.config.ping_timeout_for(self.limits.keep_alive);
         self.state = State::Online {
-            keep_alive: KeepAlive::new(now, self.limits.keep_alive, timeout, self.spread),
+            keep_alive: KeepAlive::new(
+                now,
+                self.limits.keep_alive,
+                timeout,
+                self.spread,
+                self.reading,
+            ),
             ping_wanted: false,
         };
         self.lifetime = Lifetime::Endless;

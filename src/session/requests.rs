@@ -26,6 +26,8 @@ pub(super) struct Requests {
     /// What the broker has granted. Part of the session state.
     live: BTreeMap<TopicFilter, Live>,
     next_sequence: u64,
+    /// When the socket was read again after a pause: the clock of the answers starts again there.
+    read_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,13 @@ impl Requests {
 
     /// When the oldest request counts as unanswered.
     pub(super) fn due(&self, timeout: Duration) -> Option<Instant> {
-        self.pending.front().and_then(|pending| pending.sent.checked_add(timeout))
+        let sent = self.pending.front()?.sent;
+        self.read_since.map_or(sent, |since| since.max(sent)).checked_add(timeout)
+    }
+
+    /// Takes note that the socket is read again.
+    pub(super) fn handle_reading(&mut self, now: Instant) {
+        self.read_since = Some(now);
     }
 
     /// Gives up the requests that have waited for `timeout`. Their packet identifiers stay taken:
