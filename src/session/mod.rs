@@ -404,18 +404,6 @@ impl Session {
         }
     }
 
-    /// Makes up for subscriptions that the broker has lost. The wish to be subscribed is not part
-    /// of the session that is gone.
-    fn restore_subscriptions(&mut self) {
-        if let Some(traffic) = &mut self.traffic {
-            if self.config.resubscribe {
-                traffic.requests.resubscribe();
-            } else {
-                traffic.requests.forget_live();
-            }
-        }
-    }
-
     /// Ends the connection because the broker broke the protocol. In 5.0 it is told why, once it
     /// has accepted the connection; in 3.x a DISCONNECT would only suppress the will.
     fn fail(&mut self, error: ProtocolError) {

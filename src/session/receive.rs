@@ -196,11 +196,13 @@ impl Session {
         if !(session_present && known) {
             self.forget_messages();
         }
-        if !connack.session_present {
-            self.restore_subscriptions();
-        }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_connected(&self.limits);
+            // The wish to be subscribed is not part of the session that is gone.
+            if !connack.session_present {
+                traffic.requests.handle_session_lost(self.config.resubscribe);
+            }
+            traffic.requests.resubscribe();
         }
         Ok(())
     }

@@ -54,6 +54,9 @@ struct Pending {
 struct Live {
     options: SubscribeOptions,
     identifier: Option<u32>,
+    /// Whether the broker's session has it. Not so from the loss of that session until the broker
+    /// has granted it again, over as many links as that takes.
+    confirmed: bool,
 }
 
 /// Filters per SUBSCRIBE when the session subscribes again: brokers limit the number.
@@ -119,11 +122,20 @@ impl Requests {
         self.waiting.retain(|request| request.ticket.is_some());
     }
 
-    /// Puts the live subscriptions in front of all other requests.
+    /// Takes note that the broker has lost the live subscriptions.
+    pub(super) fn handle_session_lost(&mut self, resubscribe: bool) {
+        if resubscribe {
+            self.live.values_mut().for_each(|live| live.confirmed = false);
+        } else {
+            self.live.clear();
+        }
+    }
+
+    /// Puts the live subscriptions that the broker does not have in front of all other requests.
     pub(super) fn resubscribe(&mut self) {
         let mut by_identifier: BTreeMap<Option<u32>, Vec<(TopicFilter, SubscribeOptions)>> =
             BTreeMap::new();
-        for (filter, live) in &self.live {
+        for (filter, live) in self.live.iter().filter(|(_, live)| !live.confirmed) {
             let group = by_identifier.entry(live.identifier).or_default();
             group.push((filter.clone(), live.options));
         }
@@ -139,11 +151,6 @@ impl Requests {
                 self.waiting.push_front(Request { ticket: None, kind: Kind::Subscribe(request) });
             }
         }
-    }
-
-    /// Forgets the live subscriptions, which the broker has lost.
-    pub(super) fn forget_live(&mut self) {
-        self.live.clear();
     }
 
     /// Encodes the waiting requests as far as the budget allows.
@@ -164,7 +171,14 @@ impl Requests {
                 }
                 Err(failure) => {
                     output.ids.release(packet_id);
-                    fail(request, failure, output.events);
+                    match request.halve() {
+                        Ok(halves) => {
+                            for half in halves {
+                                self.waiting.push_front(half);
+                            }
+                        }
+                        Err(request) => fail(request, failure, output.events),
+                    }
                 }
             }
         }
@@ -181,8 +195,8 @@ impl Requests {
         events: &mut VecDeque<Event>,
     ) -> Result<(), ProtocolError> {
         let Some(IdUse::Request(sequence)) = ids.find(packet_id) else { return Ok(()) };
-        let Some(index) = self.pending.iter().position(|pending| pending.sequence == sequence)
-        else {
+        let found = self.pending.binary_search_by_key(&sequence, |pending| pending.sequence);
+        let Ok(index) = found else {
             ids.release(packet_id); // The answer to a request that was given up.
             return Ok(());
         };
@@ -213,7 +227,7 @@ impl Requests {
                         // A refused subscription leaves an older one for the same filter alone.
                         continue;
                     }
-                    let live = Live { options: *options, identifier };
+                    let live = Live { options: *options, identifier, confirmed: true };
                     self.live.insert(filter.clone(), live);
                 }
                 match request.ticket {
@@ -256,6 +270,24 @@ impl Requests {
         }
         for request in self.waiting.drain(..) {
             fail(request, RequestFailure::Lost, events);
+        }
+    }
+}
+
+impl Request {
+    /// Splits what the session itself has put together, the second half first; other requests are
+    /// what their owner made them.
+    fn halve(self) -> Result<[Request; 2], Request> {
+        match self {
+            Request { ticket: None, kind: Kind::Subscribe(mut first) }
+                if first.filters.len() > 1 =>
+            {
+                let filters = first.filters.split_off(first.filters.len() / 2);
+                let second = SubscribeRequest { filters, properties: first.properties.clone() };
+                let halves = [second, first];
+                Ok(halves.map(|half| Request { ticket: None, kind: Kind::Subscribe(half) }))
+            }
+            whole => Err(whole),
         }
     }
 }
