@@ -23,7 +23,7 @@ _midge_sub() {
 
     case "${cmd}" in
         midge_sub)
-            opts="-t -q -C -W -v -N -h -p -L -k -V -i -I -c -u -P -d --topic --qos --verbose --host --port --url --keepalive --protocol-version --id --id-prefix --disable-clean-session --username --pw --will-topic --will-payload --will-qos --will-retain --debug --quiet --help --version"
+            opts="-t -q -C -W -v -N -F -h -p -L -k -V -i -I -c -u -P -d --topic --qos --verbose --format --pretty --host --port --url --keepalive --protocol-version --id --id-prefix --disable-clean-session --username --pw --will-topic --will-payload --will-qos --will-retain --debug --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,14 @@ _midge_sub() {
                     return 0
                     ;;
                 -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -F)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

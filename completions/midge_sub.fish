@@ -2,6 +2,7 @@ complete -c midge_sub -s t -l topic -d 'Topic filter to subscribe to; may be giv
 complete -c midge_sub -s q -l qos -d 'Highest quality of service to receive messages with: 0, 1 or 2' -r
 complete -c midge_sub -s C -d 'Disconnect and exit after this many messages' -r
 complete -c midge_sub -s W -d 'Exit with code 27 after this many seconds, however far things have come' -r
+complete -c midge_sub -s F -l format -d 'Print each message in this format, such as \'%t: %p\' or, for JSON, \'%j\'; the manual page describes the language. -v does nothing then' -r
 complete -c midge_sub -s h -l host -d 'Name or address of the broker' -r
 complete -c midge_sub -s p -l port -d 'Port of the broker' -r
 complete -c midge_sub -s L -l url -d 'Broker, credentials and topic in one, `mqtt://user:password@host:port/topic`; user, password and port may be left out. Of this and -h, -p, -u and -P, what is given later counts' -r
@@ -16,6 +17,7 @@ complete -c midge_sub -l will-payload -d 'Payload of the will; empty if not give
 complete -c midge_sub -l will-qos -d 'Quality of service of the will: 0, 1 or 2' -r
 complete -c midge_sub -s v -l verbose -d 'Print the topic before each payload'
 complete -c midge_sub -s N -d 'Print no newline after each message'
+complete -c midge_sub -l pretty -d 'Lay the JSON of %j and %J out on several lines'
 complete -c midge_sub -s c -l disable-clean-session -d 'Keep the session on the broker: subscriptions and messages that arrive while the client is away. Needs -i'
 complete -c midge_sub -l will-retain -d 'Retain the will'
 complete -c midge_sub -s d -l debug -d 'Print each packet sent and received, on standard output'

@@ -35,8 +35,7 @@ pub enum Fill {
 #[derive(Clone, Debug)]
 pub struct Printer {
     shared: Arc<Shared>,
-    /// Whether control sequences are escaped, because a terminal shows the output.
-    escape: bool,
+    is_terminal: bool,
 }
 
 #[derive(Debug)]
@@ -53,8 +52,6 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Formatted text of the line at hand, before escaping.
-    scratch: Vec<u8>,
     flush: bool,
     close: bool,
     full: bool,
@@ -71,7 +68,7 @@ impl Printer {
     }
 
     fn start_with(
-        escape: bool,
+        is_terminal: bool,
         write: impl FnMut(&[u8]) -> Result<(), StdoutError> + Send + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -86,21 +83,31 @@ impl Printer {
             let shared = Arc::clone(&shared);
             move || shared.run(write)
         });
-        Self { shared, escape }
+        Self { shared, is_terminal }
     }
 
-    /// Appends what `format` writes.
+    /// Whether control sequences from the wire must be escaped, because a terminal shows them.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Appends what `format` writes, escaped for a terminal.
     pub fn append(&self, format: impl FnOnce(&mut Vec<u8>)) -> Fill {
-        let mut state = self.shared.lock();
-        let State { waiting, scratch, .. } = &mut *state;
-        if self.escape {
-            scratch.clear();
-            format(scratch);
-            escape_for_terminal(scratch, waiting);
-        } else {
-            format(waiting);
+        if !self.is_terminal {
+            return self.append_raw(format);
         }
-        let waiting_bytes = waiting.len();
+        self.append_raw(|out| {
+            let mut text = Vec::new();
+            format(&mut text);
+            escape_for_terminal(&text, out);
+        })
+    }
+
+    /// Appends what `format` writes as it is.
+    pub fn append_raw(&self, format: impl FnOnce(&mut Vec<u8>)) -> Fill {
+        let mut state = self.shared.lock();
+        format(&mut state.waiting);
+        let waiting_bytes = state.waiting.len();
         if waiting_bytes >= BLOCK_BYTES {
             self.shared.wake(&mut state);
         }

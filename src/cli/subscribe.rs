@@ -14,6 +14,7 @@ use super::{
     Tool,
     connect::{self, Session},
     exit::{Exit, Failure},
+    format::{Format, MANUAL, PayloadError, Renderer},
     opts::{ClientOptions, GeneralOptions, LogOptions, OutputOptions, SubscribeOptions},
     plan::{ClientPlan, SubscribePlan},
     printer::{Fill, Printer},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     client::{Client, Flow, MessageRef, SubscribeError},
-    codec::{Properties, ReasonCode, SubscribeOptions as FilterOptions, TopicFilter},
+    codec::{Properties, Publish, ReasonCode, SubscribeOptions as FilterOptions, TopicFilter},
 };
 
 /// Subscribes to topics of an MQTT broker and prints their messages.
@@ -29,6 +30,7 @@ use crate::{
 /// Each message is printed on standard output as it arrives, and the program runs until it is
 /// stopped, unless -C or -W ends it. It connects again when the connection is lost.
 #[derive(Debug, Parser)]
+#[command(after_long_help = MANUAL)]
 pub struct SubscribeCommand {
     #[command(flatten)]
     subscribe: SubscribeOptions,
@@ -66,13 +68,13 @@ pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let client = ClientPlan::new(&command.client, matches)?;
     let plan = SubscribePlan::new(&command.subscribe, &client)?;
     let log = command.client.log;
-    connect::run(log, subscribe(&client, plan, command.output, log))
+    connect::run(log, subscribe(&client, plan, command.output.into_format(), log))
 }
 
 async fn subscribe(
     client: &ClientPlan,
     plan: SubscribePlan,
-    output: OutputOptions,
+    format: Format,
     log: LogOptions,
 ) -> Result<Exit, Failure> {
     let version = client.version;
@@ -86,6 +88,7 @@ async fn subscribe(
     let complete = Arc::new(Notify::new());
     let completed = Arc::clone(&complete);
     let reader = printer.clone();
+    let mut renderer = Renderer::new(format).for_terminal(printer.is_terminal());
     let mut wanted = plan.count;
     let explanation = Arc::new(Mutex::default());
     let explained = Arc::clone(&explanation);
@@ -97,8 +100,15 @@ async fn subscribe(
                 Some(wanted) => *wanted -= 1,
                 None => {}
             }
-            if reader.append(|out| format(message, output, out)) == Fill::Full {
+            let message = publish_of(message);
+            let mut rendered = Ok(());
+            if reader.append_raw(|out| rendered = renderer.render(&message, out)) == Fill::Full {
                 handle.pause_reading();
+            }
+            if let Err(error) = rendered
+                && !log.quiet
+            {
+                complain(message.topic, error);
             }
             if wanted == Some(0) {
                 completed.notify_one();
@@ -174,23 +184,24 @@ fn check_answers(
     }
 }
 
-/// Appends the message as mosquitto_sub prints it: an empty one is nothing at all, or `(null)`
-/// behind its topic.
-fn format(message: &MessageRef<'_>, output: OutputOptions, out: &mut Vec<u8>) {
-    let payload = message.payload();
-    let newline = !output.no_newline;
-    if output.verbose && (newline || !payload.is_empty()) {
-        out.extend_from_slice(message.topic().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(if payload.is_empty() { b"(null)" } else { payload });
-    } else if payload.is_empty() {
-        return;
-    } else {
-        out.extend_from_slice(payload);
+/// The message as it stood in its packet.
+fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
+    Publish {
+        dup: message.dup(),
+        qos: message.qos(),
+        retain: message.retain(),
+        topic: message.topic(),
+        packet_id: message.packet_id(),
+        properties: message.properties(),
+        payload: message.payload(),
     }
-    if newline {
-        out.push(b'\n');
-    }
+}
+
+/// Says what could not be printed of a message.
+#[cold]
+fn complain(topic: &str, error: PayloadError) {
+    let error = anyhow::Error::new(error).context(format!("a message on {topic:?}"));
+    stdio::report(Tool::Sub.name(), &format!("{error:#}"));
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,6 +10,7 @@
 mod support;
 
 mod bad_input;
+mod format;
 mod interop;
 mod lines;
 mod options;

@@ -42,14 +42,14 @@ fn an_error_tells_where_the_options_are_explained() {
 
 #[test]
 fn options_that_do_not_exist_are_refused() {
-    for word in ["-Z", "--nope", "-D", "-x", "--insecure", "--unix", "-A", "--proxy", "-o"] {
+    for word in ["-Z", "--nope", "-D", "-x", "--insecure", "--unix", "-A", "-o"] {
         both_refuse(&[word], &format!("unknown option '{word}'"));
     }
     // Each tool has options that the other one has not.
     for word in ["-m", "-f", "-s", "-l", "-n", "-r", "-M", "--repeat", "--repeat-delay"] {
         sub_refuses(&["-t", "a", word, "1"], &format!("unknown option '{word}'"));
     }
-    for word in ["-C", "-W", "-v", "-N"] {
+    for word in ["-C", "-W", "-v", "-N", "-F"] {
         pub_refuses(&["-t", "a", "-n", word, "1"], &format!("unknown option '{word}'"));
     }
     both_refuse(&["word"], "unknown word 'word'");

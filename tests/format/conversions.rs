@@ -208,8 +208,12 @@ fn an_empty_property_is_not_an_absent_one() {
     let mut properties = Properties::new();
     properties.push(Property::ContentType, PropertyValue::Utf8("")).unwrap();
     properties.push(Property::CorrelationData, PropertyValue::Binary(b"")).unwrap();
+    properties.push(Property::UserProperty, PropertyValue::Pair("", "")).unwrap();
     let message = Publish { properties: properties.as_ref(), ..message("f", b"") };
-    check(&message, &[("<%C|%2C|%D>", "<|  |>")]);
+    check(&message, &[("<%C|%2C|%D|%P>", "<|  ||:>")]);
+    let printed = String::from_utf8(print("%j", &message)).unwrap();
+    let expected = r#"{"content-type":"","correlation-data":"","user-properties":[{"":""}]}"#;
+    assert!(printed.contains(expected), "{printed}");
 }
 
 #[test]

@@ -31,3 +31,34 @@ fn a_newline_follows_each_message_of_a_format() {
     assert_eq!(print(Format::parse("").unwrap(), b""), b"\n");
     assert_eq!(print(Format::parse("%t").unwrap().newline(false), b""), b"a/b");
 }
+
+#[test]
+fn a_terminal_gets_the_control_sequences_of_the_format_but_none_of_the_message() {
+    let hostile = message("a\x1b]0;title\x07", b"\x1b[2J\x9b31m\r\xff\tb\n");
+    for (format, expected) in [
+        (Format::parse("\\e[1m%t\\e[0m\\r%p").unwrap(), "\x1b[1mT\x1b[0m\rP\n"),
+        (Format::verbose(), "T P\n"),
+        (Format::plain(), "P\n"),
+    ] {
+        let expected = expected
+            .replace('T', r"a\x1b]0;title\x07")
+            .replace('P', "\\x1b[2J\\x9b31m\\x0d\\xff\tb\n");
+        let mut out = Vec::new();
+        let mut renderer = Renderer::in_zone(format, zone()).for_terminal(true);
+        renderer.render_at(&hostile, now(), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}
+
+#[test]
+fn json_is_the_same_on_a_terminal() {
+    let hostile = message("a", "\x1b[2J\u{9b}31m\u{202e}\n".as_bytes());
+    for pretty in [false, true] {
+        let format = Format::parse("%j").unwrap().newline(false).pretty(pretty);
+        let (expected, _) = try_print_format(format.clone(), &hostile);
+        let mut out = Vec::new();
+        let mut renderer = Renderer::in_zone(format, zone()).for_terminal(true);
+        renderer.render_at(&hostile, now(), &mut out).unwrap();
+        assert_eq!(out, expected);
+    }
+}

@@ -15,10 +15,12 @@ mod clock;
 mod escape;
 mod field;
 mod json;
+mod manual;
 mod parse;
 mod render;
 mod reprint;
 
+pub use manual::MANUAL;
 pub use parse::FormatError;
 pub use render::{PayloadError, Renderer};
 pub use reprint::JsonError;

@@ -11,7 +11,7 @@ use super::{
     json::{self, Stamp, decimals},
     reprint::JsonError,
 };
-use crate::codec::Publish;
+use crate::{cli::stdio::escape_for_terminal, codec::Publish};
 
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
@@ -45,6 +45,10 @@ pub struct Renderer {
     clock: LocalClock,
     /// Whether the format prints any time, so that the clock need be read.
     needs_time: bool,
+    /// Whether a terminal shows what is printed.
+    for_terminal: bool,
+    /// A conversion before it is escaped.
+    scratch: Vec<u8>,
 }
 
 impl Renderer {
@@ -58,7 +62,14 @@ impl Renderer {
     pub fn in_zone(mut format: Format, zone: TimeZone) -> Self {
         let needs_time = format.pieces.iter().any(Piece::needs_time);
         let clock = LocalClock::new(zone, std::mem::take(&mut format.times));
-        Self { format, clock, needs_time }
+        Self { format, clock, needs_time, for_terminal: false, scratch: Vec::new() }
+    }
+
+    /// Sets whether control sequences in messages are escaped because a terminal would act on them;
+    /// they are not unless told otherwise. Those of the format itself are never escaped.
+    #[must_use]
+    pub fn for_terminal(self, for_terminal: bool) -> Self {
+        Self { for_terminal, ..self }
     }
 
     /// Appends what is printed for `message`, whose topic alias is resolved, at this time.
@@ -87,15 +98,23 @@ impl Renderer {
         let now = Moment::from(now);
         self.clock.set(now.second);
         let mut outcome = Ok(());
+        let mut scratch = std::mem::take(&mut self.scratch);
         for piece in &self.format.pieces {
             match piece {
                 Piece::Literal(bytes) => out.extend_from_slice(bytes),
+                Piece::Conversion(conversion, field) if self.for_terminal => {
+                    scratch.clear();
+                    let converted = self.convert(*conversion, *field, message, now, &mut scratch);
+                    outcome = outcome.and(converted);
+                    escape_for_terminal(&scratch, out);
+                }
                 Piece::Conversion(conversion, field) => {
                     let converted = self.convert(*conversion, *field, message, now, out);
                     outcome = outcome.and(converted);
                 }
             }
         }
+        self.scratch = scratch;
         if self.format.newline {
             out.push(b'\n');
         }
