@@ -14,7 +14,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::attributes;
-use super::file::{CorruptLine, PasswordFile};
+use super::file::{CorruptLine, PasswordFile, SPARE_BYTES};
 use super::lock::Lock;
 
 /// Holds a password file for editing: locked against other editors, read, and replaced by
@@ -374,8 +374,8 @@ fn read(path: &Path) -> Result<(Original, Zeroizing<Vec<u8>>), FileError> {
     let metadata = handle.metadata().map_err(read_error)?;
     refuse_special(path, metadata.file_type())?;
 
-    // One byte more than the file has, so that reading finds its end without growing the buffer.
-    let capacity = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1);
+    // More than the file has: reading finds its end, and an edit its room, in the same memory.
+    let capacity = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(SPARE_BYTES);
     let mut text = Zeroizing::new(Vec::new());
     text.try_reserve(capacity).map_err(|error| read_error(error.into()))?;
     handle.read_to_end(&mut text).map_err(read_error)?;

@@ -1,11 +1,13 @@
 //! The content of a password file, edited in memory. Locking, reading and replacing the file on
 //! disk is [`super::editor`].
 
+use std::ops::Range;
+
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::hash::{HashError, HashKind, Hasher};
-use super::line::{Content, Entry, Line, LineProblem, Secret, lines};
+use super::line::{Content, Entry, LineProblem, Secret, lines};
 use super::password::{Password, Username};
 use super::stored::PasswordHash;
 
@@ -13,7 +15,7 @@ use super::stored::PasswordHash;
 ///
 /// Edits touch only the lines they are about: comments, blank lines, the entries of other users,
 /// their order and their line endings stay byte for byte. The one repair is a missing line ending
-/// at the end of the file. Wiped when dropped, since a file may hold passwords in plain text.
+/// at the end of the file. Wiped when dropped if it held passwords in plain text.
 ///
 /// ```
 /// use midge::passwd::{Change, HashKind, Hasher, Password, PasswordFile, Username};
@@ -27,6 +29,7 @@ use super::stored::PasswordHash;
 #[derive(Default)]
 pub struct PasswordFile {
     text: Zeroizing<Vec<u8>>,
+    has_plain: bool,
 }
 
 impl PasswordFile {
@@ -41,10 +44,13 @@ impl PasswordFile {
     /// [`CorruptLine`] with the number of the first line that is neither entry, comment nor blank.
     pub fn parse(text: impl Into<Zeroizing<Vec<u8>>>) -> Result<Self, CorruptLine> {
         let text = text.into();
+        let mut has_plain = false;
         for line in lines(&text) {
-            line.read().map_err(|problem| CorruptLine { line: line.number, problem })?;
+            let content =
+                line.read().map_err(|problem| CorruptLine { line: line.number, problem })?;
+            has_plain |= matches!(content, Content::Entry(Entry { secret: Secret::Plain(_), .. }));
         }
-        Ok(Self { text })
+        Ok(Self { text, has_plain })
     }
 
     /// The content as it stands on disk.
@@ -74,63 +80,49 @@ impl PasswordFile {
     /// that entry too: of the kinds already used, the one that most brokers of the 2.x line know.
     /// `None` when no entry has a hash.
     pub fn prevailing_kind(&self) -> Option<HashKind> {
-        let mut kind = None;
-        for entry in self.entries() {
-            match (&entry.secret, kind) {
-                (Secret::Hash(hash), _) if hash.kind() == HashKind::Sha512Pbkdf2 => {
-                    return Some(HashKind::Sha512Pbkdf2);
-                }
-                (Secret::Hash(hash), None | Some(HashKind::Argon2id)) => kind = Some(hash.kind()),
+        let mut prevailing = None;
+        for kind in lines(&self.text).filter_map(|line| line.hash_kind()) {
+            match (kind, prevailing) {
+                (HashKind::Sha512Pbkdf2, _) => return Some(kind),
+                (_, None | Some(HashKind::Argon2id)) => prevailing = Some(kind),
                 _ => {}
             }
         }
-        kind
+        prevailing
     }
 
     /// Gives `user` this hash: in the place of the present entry, or in a new last line. Further
     /// entries of the same user, which brokers treat each in their own way, are removed.
     pub fn set(&mut self, user: &Username, hash: &PasswordHash) -> Change {
         let entry = format!("{user}:{hash}");
-        let mut change = Change::Added;
-        self.rewrite(entry.len() + 2, |line, text| {
-            if !line.is_of(user) {
-                text.extend_from_slice(line.text);
-                return Kept::Yes;
+        let mut places = self.places_of(user).into_iter();
+        let first = places.next();
+        let further: Vec<_> = places.collect();
+        self.cut(&further);
+        match first {
+            Some(place) => {
+                self.splice(place.text, entry.as_bytes());
+                self.end_last_line();
+                Change::Updated { duplicates: further.len() }
             }
-            match &mut change {
-                Change::Added => change = Change::Updated { duplicates: 0 },
-                Change::Updated { duplicates } => {
-                    *duplicates += 1;
-                    return Kept::No;
-                }
+            None => {
+                self.end_last_line();
+                let (ending, end) = (self.line_ending(), self.text.len());
+                self.splice(end..end, &[entry.as_bytes(), ending].concat());
+                Change::Added
             }
-            text.extend_from_slice(entry.as_bytes());
-            Kept::Yes
-        });
-        if change == Change::Added {
-            let ending = self.line_ending();
-            self.text.extend_from_slice(entry.as_bytes());
-            self.text.extend_from_slice(ending);
         }
-        change
     }
 
     /// Removes every entry of `user` and returns how many there were. Without one the file stays
     /// as it is.
     pub fn remove(&mut self, user: &Username) -> usize {
-        if self.entry(user).is_none() {
-            return 0;
+        let places = self.places_of(user);
+        self.cut(&places);
+        if !places.is_empty() {
+            self.end_last_line();
         }
-        let mut count = 0;
-        self.rewrite(0, |line, text| {
-            if line.is_of(user) {
-                count += 1;
-                return Kept::No;
-            }
-            text.extend_from_slice(line.text);
-            Kept::Yes
-        });
-        count
+        places.len()
     }
 
     /// Replaces every plain-text password by its hash and leaves all other lines alone. Without a
@@ -162,34 +154,69 @@ impl PasswordFile {
             return Ok(done);
         }
         done.hashed = hashes.len();
-        let added_bytes = hashes.iter().map(|(_, entry)| entry.len()).sum();
+        let grown_bytes: usize = hashes.iter().map(|(_, entry)| entry.len()).sum();
+        let mut text = Zeroizing::new(Vec::with_capacity(self.text.len() + grown_bytes));
         let mut hashes = hashes.into_iter().peekable();
-        self.rewrite(added_bytes, |line, text| {
+        for line in lines(&self.text) {
             match hashes.next_if(|(number, _)| *number == line.number) {
                 Some((_, entry)) => text.extend_from_slice(entry.as_bytes()),
                 None => text.extend_from_slice(line.text),
             }
-            Kept::Yes
-        });
+            text.extend_from_slice(line.ending);
+        }
+        self.text = text;
+        self.end_last_line();
         Ok(done)
     }
 
-    /// Copies the file line by line through `edit`, which writes a line without its ending, and
-    /// ends every kept line.
-    fn rewrite(
-        &mut self,
-        added_bytes: usize,
-        mut edit: impl FnMut(&Line<'_>, &mut Vec<u8>) -> Kept,
-    ) {
-        let ending = self.line_ending();
-        let capacity = self.text.len() + added_bytes + ending.len();
-        let mut text = Zeroizing::new(Vec::with_capacity(capacity));
-        for line in lines(&self.text) {
-            if edit(&line, &mut text) == Kept::Yes {
-                text.extend_from_slice(if line.ending.is_empty() { ending } else { line.ending });
+    /// Where the entries of `user` stand.
+    fn places_of(&self, user: &Username) -> Vec<LinePlace> {
+        let mut places = Vec::new();
+        // Looking for the name is several times faster than looking at each line. No match can hide
+        // the one that begins an entry: a name holds no newline and does not begin with a blank.
+        for at in memchr::memmem::find_iter(&self.text, user.as_str()) {
+            let (before, _) = self.text.split_at(at);
+            let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+            let Some(line) = lines(self.text.get(start..).unwrap_or_default()).next() else {
+                continue;
+            };
+            let begins_line = before.get(start..).unwrap_or_default().trim_ascii().is_empty();
+            if begins_line && line.is_of(user) {
+                let text = start..start + line.text.len();
+                places.push(LinePlace { end: text.end + line.ending.len(), text });
             }
         }
-        self.text = text;
+        places
+    }
+
+    /// Removes these lines, which stand in ascending order, in one pass.
+    fn cut(&mut self, places: &[LinePlace]) {
+        let (mut kept, mut from) = (0, 0);
+        let ends = places.iter().map(|place| (place.text.start, place.end));
+        for (start, next) in ends.chain([(self.text.len(), self.text.len())]) {
+            self.text.copy_within(from..start, kept);
+            kept += start - from;
+            from = next;
+        }
+        self.text.truncate(kept);
+    }
+
+    fn end_last_line(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with(b"\n") {
+            let (ending, end) = (self.line_ending(), self.text.len());
+            self.splice(end..end, ending);
+        }
+    }
+
+    /// Replaces a part of the text. What outgrows its memory moves to a new place, and the old one
+    /// is wiped.
+    fn splice(&mut self, part: Range<usize>, new: &[u8]) {
+        if self.text.capacity() - self.text.len() < new.len() {
+            let mut text = Vec::with_capacity(self.text.len() + new.len() + SPARE_BYTES);
+            text.extend_from_slice(&self.text);
+            self.text = Zeroizing::new(text);
+        }
+        self.text.splice(part, new.iter().copied());
     }
 
     /// The ending of the first line, for lines that have none yet.
@@ -201,16 +228,27 @@ impl PasswordFile {
     }
 }
 
+impl Drop for PasswordFile {
+    fn drop(&mut self) {
+        if !self.has_plain {
+            // Wiping takes longer than reading did.
+            drop(std::mem::take(&mut *self.text));
+        }
+    }
+}
+
 impl std::fmt::Debug for PasswordFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PasswordFile({} bytes)", self.text.len())
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Kept {
-    Yes,
-    No,
+/// Where a line stands in the text.
+struct LinePlace {
+    /// Without its ending.
+    text: Range<usize>,
+    /// Behind its ending.
+    end: usize,
 }
 
 /// What [`PasswordFile::set`] did.
@@ -262,6 +300,9 @@ pub enum HashPlainError {
     #[error(transparent)]
     Hash(HashError),
 }
+
+/// Room for the longest entry, kept free behind the text of a file that is read for editing.
+pub(super) const SPARE_BYTES: usize = 1 << 17;
 
 #[cfg(test)]
 mod tests {
@@ -380,6 +421,37 @@ mod tests {
     fn a_corrupt_line_is_named_by_its_number() {
         let error = PasswordFile::parse(b"# c\n\na:b\ngarbage\n".to_vec()).unwrap_err();
         assert_eq!(error, CorruptLine { line: 4, problem: LineProblem::NoColon });
+    }
+
+    proptest::proptest! {
+        /// The search by name finds what a look at each line finds.
+        #[test]
+        fn places_are_those_of_the_lines(text in "[ab :#\\r\\n]{0,60}", name in "[ab#]([ab ]{0,2}[ab])?") {
+            let Ok(user) = Username::new(name) else { return Ok(()) };
+            let file = PasswordFile { text: text.into_bytes().into(), has_plain: false };
+            let found: Vec<_> = file.places_of(&user).into_iter().map(|place| place.text).collect();
+            let mut start = 0;
+            let mut expected = Vec::new();
+            for line in lines(&file.text) {
+                if line.is_of(&user) {
+                    expected.push(start..start + line.text.len());
+                }
+                start += line.text.len() + line.ending.len();
+            }
+            proptest::prop_assert_eq!(found, expected);
+        }
+
+        /// No content makes the reader panic, and what it accepts survives an edit but for its end.
+        #[test]
+        fn an_edit_and_its_undoing_leave_the_text(text in "([ab#]{0,2}[: ]{0,2}[ab$]{0,3}\\r?\\n?){0,6}") {
+            let Ok(mut file) = PasswordFile::parse(text.clone().into_bytes()) else { return Ok(()) };
+            let newcomer = user("newcomer");
+            proptest::prop_assert_eq!(file.set(&newcomer, &hash()), Change::Added);
+            proptest::prop_assert_eq!(file.remove(&newcomer), 1);
+            let after = str::from_utf8(file.text()).unwrap();
+            proptest::prop_assert!(after.starts_with(&text));
+            proptest::prop_assert!(["", "\n", "\r\n"].contains(&&after[text.len()..]));
+        }
     }
 
     #[test]

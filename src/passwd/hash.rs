@@ -10,7 +10,7 @@ use sha2::{Digest, Sha512};
 use thiserror::Error;
 
 use super::password::Password;
-use super::stored::{PasswordHash, Stored};
+use super::stored::{PasswordHash, Salt, Stored};
 
 /// The hash kinds that mosquitto brokers know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,12 +111,12 @@ impl Hasher {
             HashKind::Sha512 => {
                 let salt = fresh_salt::<SALT_BYTES>()?;
                 let digest = sha512(password, &salt);
-                Stored::Sha512 { salt: salt.to_vec(), digest }
+                Stored::Sha512 { salt: Salt::Short(salt), digest }
             }
             HashKind::Sha512Pbkdf2 => {
                 let salt = fresh_salt::<SALT_BYTES>()?;
                 let digest = pbkdf2(password, &salt, self.iterations);
-                Stored::Pbkdf2 { iterations: self.iterations, salt: salt.to_vec(), digest }
+                Stored::Pbkdf2 { iterations: self.iterations, salt: Salt::Short(salt), digest }
             }
             HashKind::Argon2id => {
                 let salt = fresh_salt::<LONG_SALT_BYTES>()?;

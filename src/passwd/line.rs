@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use super::hash::HashKind;
 use super::password::{MAX_FIELD_BYTES, Username, UsernameError, check_username};
 use super::stored::{ParseHashError, PasswordHash};
 
@@ -85,6 +86,12 @@ impl<'a> Line<'a> {
         self.split().is_some_and(|(name, _)| name == user.as_str().as_bytes())
     }
 
+    /// The kind of hash in this line, which has been read before; cheaper than reading it again.
+    pub(super) fn hash_kind(&self) -> Option<HashKind> {
+        let (_, secret) = self.split()?;
+        PasswordHash::kind_by_prefix(secret.trim_ascii_start())
+    }
+
     /// The stripped user name and everything behind the first colon; `None` for lines that brokers
     /// skip.
     fn split(&self) -> Option<(&'a [u8], &'a [u8])> {
@@ -104,7 +111,7 @@ fn read_secret(secret: &[u8]) -> Result<Secret<'_>, LineProblem> {
         return Err(LineProblem::PasswordTooLong { bytes: secret.len() });
     }
     let Ok(text) = str::from_utf8(secret) else { return Ok(Secret::Plain(secret)) };
-    if PasswordHash::has_prefix(text) {
+    if PasswordHash::kind_by_prefix(secret).is_some() {
         return Ok(Secret::Hash(PasswordHash::parse(text)?));
     }
     let scheme = text.strip_prefix('$').and_then(|rest| rest.split_once('$'));
@@ -118,7 +125,7 @@ fn read_secret(secret: &[u8]) -> Result<Secret<'_>, LineProblem> {
 }
 
 fn position_of_colon(text: &[u8]) -> Option<usize> {
-    text.iter().position(|byte| *byte == b':')
+    memchr::memchr(b':', text)
 }
 
 /// Why a line is no entry, comment or blank line.

@@ -130,7 +130,9 @@ pub(super) fn check_username(name: &str) -> Result<(), UsernameError> {
     if name.contains(':') {
         return Err(UsernameError::Colon);
     }
-    if name.chars().any(char::is_control) {
+    // Printable ASCII needs no decoding; that is nearly every name of a large file.
+    let is_printable = |byte: u8| (b' '..0x7f).contains(&byte);
+    if !name.bytes().all(is_printable) && name.chars().any(char::is_control) {
         return Err(UsernameError::ControlCharacter);
     }
     if name.starts_with('#') {

@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD};
+use base64::{DecodeSliceError, Engine};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
@@ -33,9 +33,25 @@ pub struct PasswordHash(pub(super) Stored);
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Stored {
-    Sha512 { salt: Vec<u8>, digest: [u8; DIGEST_BYTES] },
-    Pbkdf2 { iterations: u32, salt: Vec<u8>, digest: [u8; DIGEST_BYTES] },
+    Sha512 { salt: Salt, digest: [u8; DIGEST_BYTES] },
+    Pbkdf2 { iterations: u32, salt: Salt, digest: [u8; DIGEST_BYTES] },
     Argon2id { cost: Argon2Cost, salt: Vec<u8>, tag: Vec<u8> },
+}
+
+/// The salt of a `$6$` or `$7$` hash.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Salt {
+    Short([u8; SALT_BYTES]),
+    Long([u8; LONG_SALT_BYTES]),
+}
+
+impl Salt {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
 }
 
 impl PasswordHash {
@@ -68,9 +84,15 @@ impl PasswordHash {
         Err(ParseHashError::Prefix)
     }
 
-    /// Whether `text` begins like one of the three kinds of hash, whatever follows.
-    pub(super) fn has_prefix(text: &str) -> bool {
-        [SHA512_PREFIX, PBKDF2_PREFIX, ARGON2ID_PREFIX].iter().any(|p| text.starts_with(p))
+    /// The kind of hash that `text` begins like, whatever follows.
+    pub(super) fn kind_by_prefix(text: &[u8]) -> Option<HashKind> {
+        [
+            (SHA512_PREFIX, HashKind::Sha512),
+            (PBKDF2_PREFIX, HashKind::Sha512Pbkdf2),
+            (ARGON2ID_PREFIX, HashKind::Argon2id),
+        ]
+        .into_iter()
+        .find_map(|(prefix, kind)| text.starts_with(prefix.as_bytes()).then_some(kind))
     }
 
     /// The kind of the hash.
@@ -93,7 +115,9 @@ impl PasswordHash {
     /// Whether the salt has the 64 bytes that only brokers from 2.1 on decode in `$6$` and `$7$`.
     pub fn has_long_salt(&self) -> bool {
         match &self.0 {
-            Stored::Sha512 { salt, .. } | Stored::Pbkdf2 { salt, .. } => salt.len() != SALT_BYTES,
+            Stored::Sha512 { salt, .. } | Stored::Pbkdf2 { salt, .. } => {
+                matches!(salt, Salt::Long(_))
+            }
             Stored::Argon2id { .. } => false,
         }
     }
@@ -107,13 +131,15 @@ impl PasswordHash {
     pub fn verify(&self, password: &Password) -> Result<bool, VerifyError> {
         let same = match &self.0 {
             Stored::Sha512 { salt, digest } => {
-                hash::sha512(password, salt).as_slice().ct_eq(digest.as_slice())
+                hash::sha512(password, salt.as_bytes()).as_slice().ct_eq(digest.as_slice())
             }
             Stored::Pbkdf2 { iterations, salt, digest } => {
                 if *iterations > hash::MAX_ITERATIONS {
                     return Err(VerifyError::TooCostly);
                 }
-                hash::pbkdf2(password, salt, *iterations).as_slice().ct_eq(digest.as_slice())
+                hash::pbkdf2(password, salt.as_bytes(), *iterations)
+                    .as_slice()
+                    .ct_eq(digest.as_slice())
             }
             Stored::Argon2id { cost, salt, tag } => {
                 if cost.memory_kib > MAX_MEMORY_KIB || cost.passes > MAX_PASSES {
@@ -132,10 +158,11 @@ impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Stored::Sha512 { salt, digest } => {
-                write!(f, "{SHA512_PREFIX}{}${}", PADDED.encode(salt), PADDED.encode(digest))
+                let (salt, digest) = (PADDED.encode(salt.as_bytes()), PADDED.encode(digest));
+                write!(f, "{SHA512_PREFIX}{salt}${digest}")
             }
             Stored::Pbkdf2 { iterations, salt, digest } => {
-                let (salt, digest) = (PADDED.encode(salt), PADDED.encode(digest));
+                let (salt, digest) = (PADDED.encode(salt.as_bytes()), PADDED.encode(digest));
                 write!(f, "{PBKDF2_PREFIX}{iterations}${salt}${digest}")
             }
             Stored::Argon2id { cost, salt, tag } => {
@@ -186,6 +213,9 @@ pub enum ParseHashError {
         /// The length found.
         bytes: usize,
     },
+    /// Its salt or digest is longer than any broker decodes.
+    #[error("the salt or digest is longer than brokers decode")]
+    FieldLength,
     /// Its argon2id version, costs, salt or tag is outside what argon2 defines.
     #[error("the argon2id parameters are not ones that argon2 defines")]
     Argon2Parameters,
@@ -262,25 +292,27 @@ fn parse_number(digits: &str) -> Option<u32> {
     digits.parse().ok().filter(|_| plain)
 }
 
-fn decode_salt(field: &str) -> Result<Vec<u8>, ParseHashError> {
-    let salt = PADDED.decode(field).map_err(|_| ParseHashError::Base64)?;
-    match salt.len() {
-        SALT_BYTES | LONG_SALT_BYTES => Ok(salt),
-        bytes => Err(ParseHashError::SaltLength { bytes }),
-    }
+fn decode_salt(field: &str) -> Result<Salt, ParseHashError> {
+    let mut buffer = [0; LONGEST_FIELD_BYTES];
+    let salt = decode(field, &mut buffer)?;
+    let short = salt.try_into().map(Salt::Short);
+    short
+        .or_else(|_| salt.try_into().map(Salt::Long))
+        .map_err(|_| ParseHashError::SaltLength { bytes: salt.len() })
 }
 
 fn decode_digest(field: &str) -> Result<[u8; DIGEST_BYTES], ParseHashError> {
-    let mut buffer = [0; DIGEST_BYTES + 2];
-    let decoded = match PADDED.decode_slice(field, &mut buffer) {
-        Ok(count) => buffer.get(..count).unwrap_or_default(),
-        Err(base64::DecodeSliceError::OutputSliceTooSmall) => {
-            let bytes = PADDED.decode(field).map_err(|_| ParseHashError::Base64)?.len();
-            return Err(ParseHashError::DigestLength { bytes });
-        }
-        Err(base64::DecodeSliceError::DecodeError(_)) => return Err(ParseHashError::Base64),
-    };
-    decoded.try_into().map_err(|_| ParseHashError::DigestLength { bytes: decoded.len() })
+    let mut buffer = [0; LONGEST_FIELD_BYTES];
+    let digest = decode(field, &mut buffer)?;
+    digest.try_into().map_err(|_| ParseHashError::DigestLength { bytes: digest.len() })
+}
+
+fn decode<'a>(field: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], ParseHashError> {
+    match PADDED.decode_slice(field, buffer) {
+        Ok(count) => Ok(buffer.get(..count).unwrap_or_default()),
+        Err(DecodeSliceError::OutputSliceTooSmall) => Err(ParseHashError::FieldLength),
+        Err(DecodeSliceError::DecodeError(_)) => Err(ParseHashError::Base64),
+    }
 }
 
 /// OpenSSL, which brokers decode with, does not look at the unused bits of the last character.
@@ -288,6 +320,9 @@ const PADDED: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
+
+/// Of salts and digests, and the two bytes more that base64 may count before it sees the padding.
+const LONGEST_FIELD_BYTES: usize = DIGEST_BYTES + 2;
 
 const SHA512_PREFIX: &str = "$6$";
 const PBKDF2_PREFIX: &str = "$7$";
@@ -361,7 +396,7 @@ mod tests {
             ("$6$AAAAAAAAAAAAAAAA$AAAA".into(), ParseHashError::DigestLength { bytes: 3 }),
             (
                 format!("$6$AAAAAAAAAAAAAAAA${}", PADDED.encode([7; 70])),
-                ParseHashError::DigestLength { bytes: 70 },
+                ParseHashError::FieldLength,
             ),
             (format!("$6$AAAAAAAAAAAAAAAA${}", &digest[..87]), ParseHashError::Base64),
             (format!("$7$0$AAAAAAAAAAAAAAAA${digest}"), ParseHashError::Iterations),
