@@ -13,6 +13,8 @@ mod pem;
 mod proxy;
 mod resolve;
 mod secret;
+#[cfg(feature = "srv")]
+mod srv;
 mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
@@ -35,6 +37,8 @@ pub use pem::{PemError, PemSource};
 pub use proxy::{Proxy, ProxyProblem, ProxyUrlError};
 pub use resolve::Resolver;
 pub use secret::Secret;
+#[cfg(feature = "srv")]
+pub use srv::SrvLookup;
 pub use stream::{Stream, Transport};
 pub use tcp::{Dialing, dial};
 #[cfg(feature = "tls")]
@@ -163,7 +167,7 @@ pub async fn resolve(
         return Err(ConnectError::Unsupported { scheme, needs: "no address" });
     }
     let clock = StageClock::start(endpoint, options);
-    clock.run(Stage::Resolve, &mut None, lookup(endpoint.host(), endpoint.port(), options)).await
+    clock.run(Stage::Resolve, &mut None, lookup(endpoint, options)).await
 }
 
 /// Connects to the endpoint's host, through the proxy if there is one.
@@ -175,39 +179,45 @@ async fn connect_tcp(
 ) -> Result<(SocketAddr, Stream), ConnectError> {
     #[cfg(feature = "socks5")]
     if let Some(proxy) = &options.proxy {
-        let dialled = dial_host(proxy.host(), proxy.port(), options, clock, timings).await;
+        #[cfg(feature = "srv")]
+        if options.srv.is_some() {
+            let needs = "either a proxy or an SRV lookup: a proxy looks names up itself";
+            return Err(ConnectError::Unsupported { scheme: endpoint.scheme(), needs });
+        }
+        let server = Endpoint::tcp(proxy.host(), proxy.port());
+        let dialled = dial_endpoint(&server, options, clock, timings).await;
         let (peer, stream) = dialled.map_err(|error| proxy.unreachable(error))?;
         let tcp = stream.into_tcp().expect("dialling makes TCP connections");
         let handshake = proxy.handshake(endpoint, tcp);
         let tcp = clock.run(Stage::Proxy, &mut timings.proxy, handshake).await?;
         return Ok((peer, Stream::from_tcp(tcp)));
     }
-    dial_host(endpoint.host(), endpoint.port(), options, clock, timings).await
+    dial_endpoint(endpoint, options, clock, timings).await
 }
 
-async fn dial_host(
-    host: &str,
-    port: u16,
+async fn dial_endpoint(
+    endpoint: &Endpoint,
     options: &ConnectOptions,
     clock: &StageClock<'_>,
     timings: &mut Timings,
 ) -> Result<(SocketAddr, Stream), ConnectError> {
-    let addrs = match host.parse() {
-        Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => {
-            let lookup = lookup(host, port, options);
-            clock.run(Stage::Resolve, &mut timings.dns, lookup).await?
-        }
+    let addrs = match endpoint.host().parse() {
+        Ok(ip) => vec![SocketAddr::new(ip, endpoint.port())],
+        Err(_) => clock.run(Stage::Resolve, &mut timings.dns, lookup(endpoint, options)).await?,
     };
     clock.run(Stage::Dial, &mut timings.tcp, tcp::race(&addrs, options)).await
 }
 
 async fn lookup(
-    host: &str,
-    port: u16,
+    endpoint: &Endpoint,
     options: &ConnectOptions,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
-    let addrs = options.resolver.lookup(host, port).await;
+    #[cfg(feature = "srv")]
+    if let Some(srv) = &options.srv {
+        return srv.lookup(endpoint, options).await;
+    }
+    let host = endpoint.host();
+    let addrs = options.resolver.lookup(host, endpoint.port()).await;
     addrs.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 #[cfg(feature = "socks5")]
 use super::Proxy;
 use super::Resolver;
+#[cfg(feature = "srv")]
+use super::SrvLookup;
 #[cfg(feature = "tls")]
 use super::TlsConfig;
 #[cfg(feature = "websocket")]
@@ -44,6 +46,10 @@ pub struct ConnectOptions {
     /// directly. Default: none.
     #[cfg(feature = "socks5")]
     pub proxy: Option<Proxy>,
+    /// Whether and where to look up the brokers of a domain (DNS SRV) in place of the address of a
+    /// host. It cannot be had together with a proxy. Default: no.
+    #[cfg(feature = "srv")]
+    pub srv: Option<SrvLookup>,
     /// How `mqtts` and `wss` endpoints are secured. Default: [`TlsConfig::system`].
     #[cfg(feature = "tls")]
     pub tls: Option<TlsConfig>,
@@ -64,6 +70,8 @@ impl Default for ConnectOptions {
             user_timeout: None,
             #[cfg(feature = "socks5")]
             proxy: None,
+            #[cfg(feature = "srv")]
+            srv: None,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "websocket")]
