@@ -4,14 +4,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
 mod connect;
+mod disconnect;
+mod hooks;
 mod hostile;
 mod publish;
+mod reconnect;
+mod streams;
 mod subscribe;
 
 use std::time::Duration;
 
-use midge::client::CloseReason;
+use midge::client::{CloseReason, State};
 use midge::{Client, ClientBuilder, Inbox, Reconnect, Version};
 use tokio::time::timeout;
 
@@ -56,6 +61,13 @@ fn soon<F: IntoFuture>(work: F) -> impl Future<Output = F::Output> {
         let done = timeout(Duration::from_secs(10), work).await;
         done.unwrap_or_else(|_| panic!("{caller}: it takes too long"))
     }
+}
+
+/// Waits for a state of the client.
+async fn state(client: &Client, wanted: impl FnMut(&State) -> bool) {
+    let mut state = client.state();
+    let reached = soon(state.wait_for(wanted)).await.is_ok();
+    assert!(reached);
 }
 
 /// Waits for the client to end.

@@ -1,0 +1,259 @@
+//! Hooks: which, in what order, with what in their hands, and what happens when one panics.
+
+use std::sync::{Arc, Mutex};
+
+use midge::client::{CloseReason, Direction, DisconnectCause, EnqueueError};
+use midge::{ClientBuilder, Flow, Properties, QoS, ReasonCode, SubscribeOptions, Version};
+
+use crate::support::Script;
+use crate::{VERSIONS, accepted, builder, closed, connack, soon};
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn add(&self, entry: impl Into<String>) {
+        self.0.lock().unwrap().push(entry.into());
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Logs every hook.
+fn logging(builder: ClientBuilder, log: &Log) -> ClientBuilder {
+    let log = || log.clone();
+    let (a, b, c, d, e, f, g, h) = (log(), log(), log(), log(), log(), log(), log(), log());
+    builder
+        .on_connect(move |info, _| a.add(format!("connect {}", info.session_present)))
+        .on_connect_failure(move |error, _| b.add(format!("failure {error}")))
+        .on_disconnect(move |info, _| c.add(format!("disconnect {}", info.cause)))
+        .on_message(move |message, _| {
+            d.add(format!("message {}", message.topic()));
+            if message.topic() == "taken" { Flow::Taken } else { Flow::Continue }
+        })
+        .on_publish(move |ticket, result, _| {
+            e.add(format!("publish {} {}", ticket.get(), result.is_ok()));
+        })
+        .on_subscribe(move |_, result, _| {
+            f.add(format!("subscribe {:?}", result.as_ref().map(|r| r.reasons.len())));
+        })
+        .on_unsubscribe(move |_, result, _| g.add(format!("unsubscribe {}", result.is_ok())))
+        .on_idle(move |_| h.add("idle"))
+}
+
+#[tokio::test]
+async fn every_hook_is_called_in_order() {
+    for version in VERSIONS {
+        let v5 = version == Version::V5;
+        let script = Script::listen().await;
+        let log = Log::default();
+        let builder = logging(builder(&script, version), &log);
+        let (client, mut inbox, mut peer) = accepted(&script, builder, connack(version)).await;
+        let (stream, ()) = tokio::join!(soon(client.subscribe("a")), async {
+            peer.expect_packet(0x82).await;
+            peer.send(if v5 { "90 04 0001 00 00" } else { "90 03 0001 00" }).await;
+        });
+        let mut stream = stream.unwrap();
+        soon(client.publish("t", "x")).await.unwrap();
+        peer.expect_packet(0x30).await;
+        let properties = if v5 { "00" } else { "" };
+        let length = if v5 { "08" } else { "07" };
+        peer.send(&format!("30 {length} 0005 'taken' {properties}")).await;
+        let length = if v5 { "04" } else { "03" };
+        peer.send(&format!("30 {length} 0001 'a' {properties}")).await;
+        peer.send(&format!("30 {length} 0001 'b' {properties}")).await;
+        assert_eq!(soon(stream.next()).await.unwrap().topic(), "a");
+        assert_eq!(soon(inbox.next()).await.unwrap().topic(), "b");
+        let ((), ended) = tokio::join!(
+            async {
+                peer.expect_packet(0xA2).await;
+                peer.send(if v5 { "B0 04 0002 00 00" } else { "B0 02 0002" }).await;
+            },
+            soon(stream.unsubscribe())
+        );
+        ended.unwrap();
+        soon(client.disconnect()).await.unwrap();
+        let mut seen = log.take();
+        assert!(seen.contains(&"idle".into()));
+        seen.retain(|entry| entry != "idle");
+        let publish = seen.iter().position(|entry| entry.starts_with("publish")).unwrap();
+        assert!(seen.remove(publish).ends_with("true"));
+        assert_eq!(
+            seen,
+            [
+                "connect false",
+                "subscribe Ok(1)",
+                "message taken",
+                "message a",
+                "message b",
+                "unsubscribe true",
+                "disconnect disconnected as asked",
+            ],
+            "{version}"
+        );
+        assert!(inbox.try_next().is_none(), "a message that was taken went on");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_taken_is_acknowledged_at_once() {
+    let script = Script::listen().await;
+    let builder = builder(&script, Version::V311).on_message(|_, _| Flow::Taken);
+    let (_client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    peer.send("32 06 0001 'a' 0001 'x' 34 06 0001 'a' 0002 'x'").await;
+    peer.expect("40 02 0001 50 02 0002").await;
+}
+
+#[tokio::test]
+async fn hooks_can_publish_subscribe_and_disconnect_without_waiting() {
+    let script = Script::listen().await;
+    let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
+    let builder = builder(&script, Version::V311)
+        .on_connect(move |_, handle| {
+            let filters = vec![("in".try_into().unwrap(), options)];
+            handle.try_subscribe(filters, Properties::default()).unwrap();
+            drop(handle.publish("state", "up").retain(true).try_enqueue().unwrap());
+        })
+        .on_message(|message, handle| {
+            let answer = handle.publish("out", message.payload().to_vec()).try_enqueue();
+            drop(answer.unwrap());
+            if message.payload() == b"stop" {
+                let filters = vec!["in".try_into().unwrap()];
+                handle.try_unsubscribe(filters, Properties::default()).unwrap();
+            }
+            Flow::Taken
+        })
+        .on_unsubscribe(|_, _, handle| {
+            handle.disconnect(ReasonCode::SUCCESS, Properties::default());
+        });
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    peer.expect("82 07 0001 0002 'in' 01 31 09 0005 'state' 'up'").await;
+    peer.send("90 03 0001 01 30 06 0002 'in' 'go' 30 08 0002 'in' 'stop'").await;
+    peer.expect("A2 06 0002 0002 'in' 30 07 0003 'out' 'go' 30 09 0003 'out' 'stop'").await;
+    peer.send("B0 02 0002").await;
+    peer.expect("E0 00").await;
+    peer.expect_end().await;
+    drop(peer);
+    assert!(matches!(closed(&client).await, CloseReason::User));
+}
+
+#[tokio::test]
+async fn a_hook_is_told_that_the_queue_is_full() {
+    let script = Script::listen().await;
+    let full = Arc::new(Mutex::new(0));
+    let builder = builder(&script, Version::V311)
+        .outgoing(midge::client::OutgoingQueue { messages: 3, bytes: 1000 })
+        .on_connect({
+            let full = Arc::clone(&full);
+            move |_, handle| {
+                for _ in 0..10 {
+                    let sent = handle.publish("t", "x").qos(QoS::AtLeastOnce).try_enqueue();
+                    if let Err(EnqueueError::Full(message)) = sent {
+                        assert_eq!(message.payload, "x");
+                        *full.lock().unwrap() += 1;
+                    }
+                }
+            }
+        });
+    let (_client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    for n in 1..=3 {
+        peer.expect(&format!("32 06 0001 't' 000{n} 'x'")).await;
+    }
+    assert_eq!(*full.lock().unwrap(), 7);
+}
+
+#[tokio::test]
+async fn packets_are_shown_both_ways() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let builder = builder(&script, Version::V311).on_packet({
+        let log = log.clone();
+        move |direction, packet| {
+            let arrow = if direction == Direction::Sent { ">" } else { "<" };
+            log.add(format!("{arrow} {} {}", packet.packet_type(), packet.size()));
+        }
+    });
+    let (client, mut inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    peer.send("32 06 0001 'a' 0001 'x'").await;
+    soon(inbox.next()).await.unwrap();
+    peer.expect("40 02 0001").await;
+    drop(peer);
+    closed(&client).await;
+    assert_eq!(log.take(), ["> CONNECT 15", "< CONNACK 4", "< PUBLISH 8", "> PUBACK 4"]);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_hook_is_contained_and_ends_the_client() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let panicking = |builder: ClientBuilder, hook: &str| match hook {
+        "on_connect" => builder.on_connect(|_, _| panic!("as planned")),
+        "on_message" => builder.on_message(|_, _| panic!("as planned")),
+        "on_publish" => builder.on_publish(|_, _, _| panic!("as planned")),
+        _ => builder.on_idle(|_| panic!("as planned")),
+    };
+    for hook in ["on_connect", "on_message", "on_publish", "on_idle"] {
+        let builder = panicking(logging(builder(&script, Version::V5), &log), hook);
+        let (client, mut inbox) = builder.start().unwrap();
+        let mut peer = script.accept_with(connack(Version::V5)).await;
+        if hook == "on_publish" {
+            let delivery = client.publish("t", "x").try_enqueue().unwrap();
+            soon(delivery).await.unwrap();
+            peer.expect_packet(0x30).await;
+        }
+        if hook == "on_message" {
+            // The first is acknowledged, so that it does not come back to do the same again; the
+            // second was not seen by anybody.
+            peer.send("32 06 0001 'a' 0001 00 32 06 0001 'a' 0002 00").await;
+            peer.expect("40 02 0001").await;
+        }
+        peer.expect("E0 01 83").await;
+        peer.expect_end().await;
+        drop(peer);
+        let end = closed(&client).await;
+        let CloseReason::HookPanicked(name) = end else { panic!("{hook}: {end:?}") };
+        assert_eq!(name, hook);
+        assert!(soon(inbox.next()).await.is_none());
+        let seen = log.take();
+        assert!(!seen.iter().any(|entry| entry.starts_with("disconnect")), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_attempt_calls_its_hook() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let (client, _inbox) = logging(builder(&script, Version::V5), &log).start().unwrap();
+    let mut peer = script.accept().await;
+    peer.expect_packet(0x10).await;
+    peer.send("20 03 00 87 00").await;
+    drop(peer);
+    assert!(matches!(closed(&client).await, CloseReason::ConnectFailed(_)));
+    assert_eq!(log.take(), ["failure the broker refused the connection: Not authorized (0x87)"]);
+}
+
+#[tokio::test]
+async fn on_disconnect_tells_who_and_why() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let builder = builder(&script, Version::V5).on_disconnect({
+        let log = log.clone();
+        move |info, _| {
+            log.add(format!(
+                "{:?} {} {:?}",
+                info.cause.by(),
+                info.cause.reason().code(),
+                info.will_reconnect_in
+            ));
+            assert!(matches!(info.cause, DisconnectCause::Server { .. }));
+        }
+    });
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V5)).await;
+    peer.send("E0 01 98").await;
+    drop(peer);
+    closed(&client).await;
+    assert_eq!(log.take(), ["Server 152 None"]);
+}
