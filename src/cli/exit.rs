@@ -24,6 +24,14 @@ pub enum Exit {
     KeepAlive,
     /// The time given on the command line was up.
     TimedOut,
+    /// midge_conn: some clients could not connect, or lost their connections.
+    SomeFailed,
+    /// midge_conn: the command line was wrong.
+    Usage,
+    /// midge_conn: this machine does not allow what was asked for.
+    NotStarted,
+    /// midge_conn: nothing takes connections at the target.
+    Unreachable,
     /// SIGINT or SIGTERM (the number) stopped the tool before its work was done.
     Signal(u8),
     /// SIGINT or SIGTERM arrived before the broker had accepted the connection.
@@ -43,7 +51,10 @@ impl Exit {
             Self::Success => 0,
             Self::Failure => 1,
             Self::RefusedV3(code) | Self::Refused(code) => code,
-            Self::ProtocolError => 2,
+            Self::SomeFailed => 1,
+            Self::ProtocolError | Self::Usage => 2,
+            Self::NotStarted => 3,
+            Self::Unreachable => 5,
             Self::ConnectionLost => 7,
             Self::KeepAlive => 19,
             Self::TimedOut => 27,
@@ -78,6 +89,12 @@ impl Exit {
             Self::ConnectionLost => "The connection was lost.",
             Self::KeepAlive => "The broker stopped answering.",
             Self::TimedOut => "The time given on the command line was up.",
+            Self::SomeFailed => "Some clients could not connect, or lost their connections.",
+            Self::Usage => "An option was wrong, or the report's file cannot be written.",
+            Self::NotStarted => "This machine does not allow the load: too few open files.",
+            Self::Unreachable => {
+                "The target's name has no address, or nothing takes connections there."
+            }
             Self::Signal(2) => "SIGINT arrived before the work was done.",
             Self::Signal(_) => "SIGTERM arrived before the work was done.",
             Self::SignalBeforeConnect => {

@@ -18,6 +18,7 @@ pub mod connect;
 pub mod exit;
 pub mod format;
 pub mod lines;
+mod load;
 pub mod log;
 pub mod opts;
 mod password;
@@ -42,11 +43,13 @@ pub enum Tool {
     Sub,
     /// `midge_passwd`.
     Passwd,
+    /// `midge_conn`: opens very many connections and reports how they fare.
+    Conn,
 }
 
 impl Tool {
     /// All tools.
-    pub const ALL: [Self; 3] = [Self::Pub, Self::Sub, Self::Passwd];
+    pub const ALL: [Self; 4] = [Self::Pub, Self::Sub, Self::Passwd, Self::Conn];
 
     /// The name of the program.
     pub fn name(self) -> &'static str {
@@ -54,6 +57,7 @@ impl Tool {
             Self::Pub => "midge_pub",
             Self::Sub => "midge_sub",
             Self::Passwd => "midge_passwd",
+            Self::Conn => "midge_conn",
         }
     }
 
@@ -72,6 +76,7 @@ impl Tool {
             Self::Pub => PublishCommand::command(),
             Self::Sub => SubscribeCommand::command(),
             Self::Passwd => password::command(),
+            Self::Conn => load::command(),
         }
     }
 
@@ -81,14 +86,23 @@ impl Tool {
             Self::Pub => publish::EXITS,
             Self::Sub => subscribe::EXITS,
             Self::Passwd => password::EXITS,
+            Self::Conn => &load::EXITS,
         }
     }
 
     /// Joins options and values by the grammar of the tool.
     fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         match self {
-            Self::Pub | Self::Sub => argv::join(&self.command(), words),
+            Self::Pub | Self::Sub | Self::Conn => argv::join(&self.command(), words),
             Self::Passwd => password::join(words),
+        }
+    }
+
+    /// How the tool ends when its command line is wrong.
+    fn usage_exit(self) -> Exit {
+        match self {
+            Self::Pub | Self::Sub | Self::Passwd => Exit::Failure,
+            Self::Conn => Exit::Usage,
         }
     }
 
@@ -97,6 +111,7 @@ impl Tool {
             Self::Pub => publish::run(matches),
             Self::Sub => subscribe::run(matches),
             Self::Passwd => password::run(matches),
+            Self::Conn => load::run(matches),
         }
     }
 }
@@ -126,7 +141,8 @@ fn answer(tool: Tool, error: &clap::Error) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let text = option_error(error);
-    Err(anyhow!("{text}; '{} --help' shows all options", tool.name()).into())
+    let error = anyhow!("{text}; '{} --help' shows all options", tool.name());
+    Err(Failure::new(tool.usage_exit(), error))
 }
 
 /// clap's error in one line, without its label and the usage that follows it.

@@ -1,0 +1,74 @@
+//! The limit of open files: raised as far as the process may, and checked before the load starts.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files of the process besides its connections: standard streams, event queues, output files.
+const RESERVE: u64 = 64;
+
+/// The plan needs more open files than this process can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this run needs {needed} open files and the limit of this process is {limit}, {} too few: raise \
+     it with 'ulimit -Hn {needed}; ulimit -n {needed}' (as root, or nofile in \
+     /etc/security/limits.conf), or use at most -C {most}",
+    needed - limit
+)]
+#[non_exhaustive]
+pub struct TooFewDescriptors {
+    /// Open files that the plan needs.
+    pub needed: u64,
+    /// The hard limit.
+    pub limit: u64,
+    /// The largest number of clients that fits into the limit.
+    pub most: u64,
+}
+
+/// Raises the soft limit to the hard one where `clients` connections of `per_client` descriptors
+/// need it, and returns the limit in force; `u64::MAX` when there is none.
+///
+/// # Errors
+/// [`TooFewDescriptors`] when the hard limit is too low as well.
+pub(crate) fn provide(clients: u32, per_client: u64) -> Result<u64, TooFewDescriptors> {
+    let needed = u64::from(clients) * per_client + RESERVE;
+    let limits = getrlimit(Resource::Nofile);
+    let soft = limits.current.unwrap_or(u64::MAX);
+    if soft >= needed {
+        return Ok(soft);
+    }
+    let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum.unwrap_or(u64::MAX),
+        Err(_) => soft,
+    };
+    if limit >= needed {
+        return Ok(limit);
+    }
+    let most = limit.saturating_sub(RESERVE) / per_client.max(1);
+    Err(TooFewDescriptors { needed, limit, most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_says_by_how_much_and_what_to_do() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let Some(hard) = hard.filter(|&hard| hard < u64::from(u32::MAX)) else {
+            return;
+        };
+        let error = provide(u32::MAX, 1).unwrap_err();
+        assert_eq!((error.limit, error.most), (hard, hard - RESERVE));
+        let text = error.to_string();
+        let needed = u64::from(u32::MAX) + RESERVE;
+        assert!(text.contains(&format!("{} too few", needed - hard)), "{text}");
+        assert!(text.contains(&format!("ulimit -Hn {needed}")), "{text}");
+        let embedded = provide(u32::MAX, 2).unwrap_err();
+        assert_eq!(embedded.most, (hard - RESERVE) / 2);
+    }
+
+    #[test]
+    fn a_small_run_fits() {
+        assert!(provide(1, 2).unwrap() >= 66);
+    }
+}

@@ -1,0 +1,176 @@
+//! What to do: the target, the clients, and the pace at which they start.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use super::{Seed, descriptors::TooFewDescriptors};
+use crate::{
+    net::{self, Endpoint, Scheme},
+    session::{self, ConfigError},
+};
+
+/// Where the connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A broker, over plain TCP.
+    Broker(Endpoint),
+    /// A null broker on a thread of this process, which answers and keeps nothing: for trying the
+    /// tool, and for measuring what this machine can do at most.
+    Embedded,
+}
+
+/// A connection load: what [`run`](super::run()) does.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use midge::{codec::Version, load::{Plan, Target}, net::Endpoint, session::Config};
+///
+/// let broker = Endpoint::parse("mqtt-tcp://127.0.0.1:1883")?;
+/// let mut plan = Plan::new(Target::Broker(broker), Config::new(Version::V311));
+/// plan.clients = 10_000;
+/// plan.hold = Some(Duration::from_secs(60));
+/// assert!(plan.check().is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Where the connections go.
+    pub target: Target,
+    /// What each client says in CONNECT; the client identifier comes from the seed.
+    pub session: Arc<session::Config>,
+    /// How many clients. Default 1.
+    pub clients: u32,
+    /// Time between two intended starts; zero means as fast as possible. Default 10 ms.
+    pub interval: Duration,
+    /// How long to keep the connections once every client has connected or failed; `None` until
+    /// interrupted. Default `None`.
+    pub hold: Option<Duration>,
+    /// How many attempts may be in progress at a time, over all workers. Default 64: more overflow
+    /// a broker's accept queue, and what is measured then are SYN retransmissions of one second.
+    pub in_progress: NonZeroU32,
+    /// Time for a client to be accepted, from its actual start to its CONNACK. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Worker threads. Default 1.
+    pub workers: NonZeroU32,
+    /// Makes the clients of this run. Default random.
+    pub seed: Seed,
+}
+
+impl Plan {
+    /// A plan with the defaults.
+    pub fn new(target: Target, session: session::Config) -> Self {
+        const IN_PROGRESS: NonZeroU32 = NonZeroU32::new(64).expect("64 is not 0");
+        Self {
+            target,
+            session: Arc::new(session),
+            clients: 1,
+            interval: Duration::from_millis(10),
+            hold: None,
+            in_progress: IN_PROGRESS,
+            connect_timeout: Duration::from_secs(10),
+            workers: NonZeroU32::MIN,
+            seed: Seed::random(),
+        }
+    }
+
+    /// Looks for contradictions, before anything is started.
+    ///
+    /// # Errors
+    /// The first setting that cannot be carried out.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if let Target::Broker(endpoint) = &self.target
+            && endpoint.scheme() != Scheme::Mqtt
+        {
+            return Err(PlanError::Transport(endpoint.scheme()));
+        }
+        if self.clients == 0 {
+            return Err(PlanError::NoClients);
+        }
+        if self.connect_timeout.is_zero() {
+            return Err(PlanError::NoConnectTimeout);
+        }
+        self.session.check(&self.seed.client_id(self.clients - 1)).map_err(PlanError::Session)
+    }
+}
+
+/// Why a [`Plan`] cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Only plain TCP can be loaded.
+    #[error("cannot load a target over {0}://, only over mqtt-tcp:// or mqtt://")]
+    Transport(Scheme),
+    /// There is nothing to do.
+    #[error("at least one client is needed")]
+    NoClients,
+    /// Every client would fail at once.
+    #[error("the connect timeout must not be 0")]
+    NoConnectTimeout,
+    /// What the clients are to say in CONNECT cannot be said.
+    #[error(transparent)]
+    Session(ConfigError),
+}
+
+/// Why a load did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The plan contradicts itself.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan needs more open files than this process can have.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
+    /// The host name of the target has no address.
+    #[error("cannot reach the target")]
+    Resolve(#[source] net::ConnectError),
+    /// None of the target's several addresses takes connections.
+    #[error("none of the {count} addresses of {host} takes connections; the last one said")]
+    Unreachable {
+        /// The target's host name.
+        host: String,
+        /// How many addresses it has.
+        count: usize,
+        /// What connecting to the last one met.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A worker or the embedded broker could not be started.
+    #[error("cannot start a worker")]
+    Worker(#[source] std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Version;
+
+    fn plan(url: &str) -> Plan {
+        let target = Target::Broker(Endpoint::parse(url).unwrap());
+        Plan::new(target, session::Config::new(Version::V311))
+    }
+
+    #[test]
+    fn the_defaults_are_a_plan() {
+        assert_eq!(plan("mqtt://localhost").check(), Ok(()));
+        assert_eq!(plan("mqtt-tcp://127.0.0.1:1883").check(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        let error = plan("mqtts://localhost").check().unwrap_err();
+        assert_eq!(error, PlanError::Transport(Scheme::Mqtts));
+        let mut none = plan("mqtt://localhost");
+        none.clients = 0;
+        assert_eq!(none.check(), Err(PlanError::NoClients));
+        let mut impatient = plan("mqtt://localhost");
+        impatient.connect_timeout = Duration::ZERO;
+        assert_eq!(impatient.check(), Err(PlanError::NoConnectTimeout));
+        let mut password = plan("mqtt://localhost");
+        let mut session = session::Config::new(Version::V311);
+        session.password = Some(b"secret".as_slice().into());
+        password.session = Arc::new(session);
+        assert!(matches!(password.check(), Err(PlanError::Session(_))));
+    }
+}
