@@ -83,8 +83,15 @@ impl Incoming {
             inbox.message(Received { publish, ack: None });
             return Ok(());
         };
-        if qos == QoS::ExactlyOnce && self.exactly_once.contains_key(&packet_id) {
-            return self.handle_repeated(packet_id, config, control);
+        if qos == QoS::ExactlyOnce
+            && let Some(known) = self.exactly_once.get(&packet_id)
+        {
+            // CONNACK of 3.1 cannot tell that the broker has lost the session. A message that it
+            // sends for the first time [MQTT-3.3.1-1] on a new link is another one.
+            let reused = config.version == Version::V31 && known.link != self.link && !publish.dup;
+            if !reused {
+                return self.handle_repeated(packet_id, config, control);
+            }
         }
         self.quota_used = self.more_quota(config)?;
         let serial = self.next_serial();
