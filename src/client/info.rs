@@ -127,7 +127,7 @@ impl DisconnectCause {
     pub fn reason(&self) -> ReasonCode {
         match self {
             DisconnectCause::User => ReasonCode::SUCCESS,
-            DisconnectCause::HookPanicked(_) => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+            DisconnectCause::HookPanicked(_) => ReasonCode::DISCONNECT_WITH_WILL,
             DisconnectCause::Server { reason, .. } => *reason,
             DisconnectCause::Closed { .. }
             | DisconnectCause::Io(_)

@@ -319,7 +319,9 @@ impl Task {
     /// has been.
     fn poll_farewell(&mut self, now: Instant) -> bool {
         if self.dispatch.hooks.panicked().is_some() {
-            let reason = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+            // The application did not want this end: the will is published. In 3.x the session
+            // closes the link without a DISCONNECT for that.
+            let reason = ReasonCode::DISCONNECT_WITH_WILL;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
         match &mut self.farewell {
