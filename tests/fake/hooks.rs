@@ -210,7 +210,7 @@ async fn a_panic_in_a_hook_is_contained_and_ends_the_client() {
             peer.send("32 06 0001 'a' 0001 00 32 06 0001 'a' 0002 00").await;
             peer.expect("40 02 0001").await;
         }
-        peer.expect("E0 01 83").await;
+        peer.expect("E0 01 04").await;
         peer.expect_end().await;
         drop(peer);
         let end = closed(&client).await;
