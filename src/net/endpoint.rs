@@ -416,16 +416,16 @@ pub(super) fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        let byte = if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            u8::try_from(high * 16 + low).ok()?
-        } else {
-            byte
-        };
+        let byte = if byte == b'%' { hex_byte(rest.next()?, rest.next()?)? } else { byte };
         decoded.push(byte);
     }
     Some(decoded)
+}
+
+/// Returns the byte that two hexadecimal digits stand for.
+pub(super) fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let (high, low) = (char::from(high).to_digit(16)?, char::from(low).to_digit(16)?);
+    u8::try_from(high * 16 + low).ok()
 }
 
 struct PercentEncoded<'a>(&'a [u8]);

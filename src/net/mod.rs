@@ -41,6 +41,8 @@ pub use secret::Secret;
 pub use srv::SrvLookup;
 pub use stream::{Stream, Transport};
 pub use tcp::{Dialing, dial};
+#[cfg(feature = "psk")]
+pub use tls::PskOptions;
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsConfigError, TlsOptions, TlsProblem, TlsVersion, Verification};
 #[cfg(feature = "websocket")]
@@ -143,7 +145,7 @@ async fn secure(
         None => TlsConfig::system()?,
     };
     let tcp = stream.into_tcp().expect("only TCP connections are secured");
-    Ok(Stream::from_tls(config.handshake(endpoint.host(), tcp).await?))
+    config.handshake(endpoint.host(), tcp).await
 }
 
 /// Looks up the addresses of an endpoint, in the order in which [`connect`] tries them.

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(feature = "psk")]
+use tokio_openssl::SslStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
 
@@ -55,6 +57,8 @@ enum Io {
     Tcp(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(feature = "psk")]
+    Psk(Box<SslStream<TcpStream>>),
     #[cfg(feature = "websocket")]
     WebSocket(Box<WebSocket>),
     #[cfg(unix)]
@@ -83,6 +87,11 @@ impl Stream {
         Stream { io: Io::Tls(Box::new(tls)) }
     }
 
+    #[cfg(feature = "psk")]
+    pub(super) fn from_psk(tls: SslStream<TcpStream>) -> Stream {
+        Stream { io: Io::Psk(Box::new(tls)) }
+    }
+
     #[cfg(feature = "websocket")]
     pub(super) fn from_websocket(websocket: WebSocket) -> Stream {
         Stream { io: Io::WebSocket(Box::new(websocket)) }
@@ -99,6 +108,8 @@ impl Stream {
             Io::Tcp(_) => Transport::Tcp,
             #[cfg(feature = "tls")]
             Io::Tls(_) => Transport::Tls,
+            #[cfg(feature = "psk")]
+            Io::Psk(_) => Transport::Tls,
             #[cfg(feature = "websocket")]
             Io::WebSocket(websocket) => match websocket.inner().transport() {
                 #[cfg(feature = "tls")]
@@ -139,6 +150,8 @@ impl Stream {
             Io::Tcp(tcp) => Some(tcp),
             #[cfg(feature = "tls")]
             Io::Tls(tls) => Some(tls.get_ref().0),
+            #[cfg(feature = "psk")]
+            Io::Psk(tls) => Some(tls.get_ref()),
             #[cfg(feature = "websocket")]
             Io::WebSocket(websocket) => websocket.inner().tcp(),
             #[cfg(unix)]
@@ -155,6 +168,8 @@ macro_rules! delegate {
             Io::Tcp($stream) => $call,
             #[cfg(feature = "tls")]
             Io::Tls($stream) => $call,
+            #[cfg(feature = "psk")]
+            Io::Psk($stream) => $call,
             #[cfg(feature = "websocket")]
             Io::WebSocket($stream) => $call,
             #[cfg(unix)]

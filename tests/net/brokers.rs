@@ -26,7 +26,7 @@ const VERSIONS: [(&str, &[u8], &[u8]); 3] = [
 ];
 
 /// Connects in each version of MQTT and says goodbye.
-async fn speaks_mqtt(endpoint: &Endpoint, options: &ConnectOptions, transport: Transport) {
+pub async fn speaks_mqtt(endpoint: &Endpoint, options: &ConnectOptions, transport: Transport) {
     for (version, connect_packet, connack) in VERSIONS {
         let mut options = options.clone();
         if version == "3.1" {

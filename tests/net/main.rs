@@ -16,6 +16,8 @@ mod pem;
 mod pki;
 #[cfg(feature = "socks5")]
 mod proxy;
+#[cfg(all(feature = "psk", feature = "websocket"))]
+mod psk;
 #[cfg(feature = "srv")]
 mod srv;
 #[path = "../support/mod.rs"]

@@ -99,6 +99,21 @@ pub enum TlsConfigError {
         /// The name as given.
         name: String,
     },
+    /// The pre-shared key is not what it should be.
+    #[cfg(feature = "psk")]
+    #[error("a pre-shared key is 1 to 256 bytes, each written as two hexadecimal digits")]
+    InvalidPsk,
+    /// The identity that goes with a pre-shared key is not what it should be.
+    #[cfg(feature = "psk")]
+    #[error("the identity of a pre-shared key is 1 to 127 bytes without a NUL")]
+    InvalidPskIdentity,
+    /// OpenSSL does not take the cipher suites given, or another part of the configuration.
+    #[cfg(feature = "psk")]
+    #[error("OpenSSL refuses the configuration; check the cipher suites, in OpenSSL's names")]
+    OpenSsl {
+        /// What OpenSSL said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The key log cannot be opened.
     #[error("cannot open the TLS key log {path:?}")]
     KeyLog {
@@ -135,6 +150,9 @@ pub enum TlsProblem {
     ClientCertificateRequired,
     /// The server does not accept the client certificate.
     ClientCertificateRefused,
+    /// The server does not know the identity, or has another pre-shared key for it.
+    #[cfg(feature = "psk")]
+    PskRefused,
     /// The two sides have no TLS version in common.
     Version,
     /// The two sides have no cipher suite, group or signature scheme in common.
@@ -257,6 +275,10 @@ impl fmt::Display for TlsProblem {
             }
             TlsProblem::ClientCertificateRefused => {
                 "it does not accept the certificates shown; check that its CA issued the client's"
+            }
+            #[cfg(feature = "psk")]
+            TlsProblem::PskRefused => {
+                "it does not accept the pre-shared key; check identity and key"
             }
             TlsProblem::Version => "no TLS version in common; TLS 1.2 and 1.3 are supported here",
             TlsProblem::NoCommonParameters => {

@@ -27,6 +27,15 @@ impl KeyLogFile {
             Err(source) => Err(TlsConfigError::KeyLog { path: path.to_owned(), source }),
         }
     }
+
+    /// Appends one line, whole.
+    pub(super) fn append(&self, line: &str) {
+        let line = format!("{line}\n");
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            tracing::warn!(%error, "cannot write to the TLS key log");
+        }
+    }
 }
 
 impl KeyLog for KeyLogFile {
@@ -39,10 +48,6 @@ impl KeyLog for KeyLogFile {
         for byte in secret {
             let _ = write!(line, "{byte:02x}");
         }
-        line.push('\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(line.as_bytes()) {
-            tracing::warn!(%error, "cannot write to the TLS key log");
-        }
+        self.append(&line);
     }
 }

@@ -8,6 +8,8 @@ mod ciphers;
 mod error;
 mod keylog;
 mod options;
+#[cfg(feature = "psk")]
+mod psk;
 mod verify;
 
 use std::fmt;
@@ -16,23 +18,33 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 pub(super) use error::explain;
 pub use error::{TlsConfigError, TlsProblem};
 pub use options::{TlsOptions, TlsVersion, Verification};
+#[cfg(feature = "psk")]
+pub use psk::PskOptions;
 
-use super::ConnectError;
+use super::{ConnectError, Stream};
 
 /// How to secure connections and whom to trust: the checked and unchangeable form of [`TlsOptions`].
 ///
 /// Clones share everything, the session tickets for quick reconnects included.
 #[derive(Clone)]
 pub struct TlsConfig {
-    client: Arc<ClientConfig>,
-    server_name: Option<ServerName<'static>>,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Rustls {
+        client: Arc<ClientConfig>,
+        server_name: Option<ServerName<'static>>,
+    },
+    #[cfg(feature = "psk")]
+    Psk(psk::PskContext),
 }
 
 impl TlsConfig {
@@ -57,29 +69,45 @@ impl TlsConfig {
         &self,
         host: &str,
         tcp: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => options::server_name(host).ok_or_else(|| ConnectError::Tls {
-                host: host.to_owned(),
-                problem: TlsProblem::InvalidHost,
-                source: io::Error::from(io::ErrorKind::InvalidInput),
-            })?,
+    ) -> Result<Stream, ConnectError> {
+        let failure = |problem, source| {
+            let host = host.to_owned();
+            ConnectError::Tls { host, problem, source }
         };
-        let connector = TlsConnector::from(Arc::clone(&self.client));
-        connector.connect(name, tcp).await.map_err(|source| ConnectError::Tls {
-            host: host.to_owned(),
-            problem: TlsProblem::of_handshake(&source),
-            source,
-        })
+        match &self.backend {
+            Backend::Rustls { client, server_name } => {
+                let name = match server_name {
+                    Some(name) => name.clone(),
+                    None => options::server_name(host).ok_or_else(|| {
+                        let source = io::Error::from(io::ErrorKind::InvalidInput);
+                        failure(TlsProblem::InvalidHost, source)
+                    })?,
+                };
+                let connector = TlsConnector::from(Arc::clone(client));
+                match connector.connect(name, tcp).await {
+                    Ok(tls) => Ok(Stream::from_tls(tls)),
+                    Err(source) => Err(failure(TlsProblem::of_handshake(&source), source)),
+                }
+            }
+            #[cfg(feature = "psk")]
+            Backend::Psk(context) => match context.handshake(host, tcp).await {
+                Ok(tls) => Ok(Stream::from_psk(tls)),
+                Err((problem, source)) => Err(failure(problem, source)),
+            },
+        }
     }
 }
 
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConfig")
-            .field("server_name", &self.server_name)
-            .field("client_certificate", &self.client.client_auth_cert_resolver.has_certs())
-            .finish_non_exhaustive()
+        match &self.backend {
+            Backend::Rustls { client, server_name } => f
+                .debug_struct("TlsConfig")
+                .field("server_name", server_name)
+                .field("client_certificate", &client.client_auth_cert_resolver.has_certs())
+                .finish_non_exhaustive(),
+            #[cfg(feature = "psk")]
+            Backend::Psk(context) => context.fmt(f),
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SupportedProtocolV
 use super::ciphers::select_ciphers;
 use super::keylog::KeyLogFile;
 use super::verify::{ChainVerifier, NoVerifier};
-use super::{TlsConfig, TlsConfigError};
+use super::{Backend, TlsConfig, TlsConfigError};
 use crate::net::{PemSource, Secret};
 
 /// How to secure connections and whom to trust.
@@ -170,9 +170,7 @@ impl TlsOptions {
             }
             _ => return Err(TlsConfigError::CertificateWithoutKey),
         };
-        if self.alpn.iter().any(|name| name.is_empty() || name.len() > usize::from(u8::MAX)) {
-            return Err(TlsConfigError::InvalidAlpn);
-        }
+        check_alpn(&self.alpn)?;
         client.alpn_protocols.clone_from(&self.alpn);
         if !self.resumption {
             client.resumption = Resumption::disabled();
@@ -186,7 +184,7 @@ impl TlsOptions {
             })?),
             None => None,
         };
-        Ok(TlsConfig { client: Arc::new(client), server_name })
+        Ok(TlsConfig { backend: Backend::Rustls { client: Arc::new(client), server_name } })
     }
 
     fn provider(&self) -> Result<CryptoProvider, TlsConfigError> {
@@ -245,6 +243,12 @@ impl TlsOptions {
         }
         Ok((roots, trusted))
     }
+}
+
+/// Checks that protocol names fit into the extension (RFC 7301 §3.1).
+pub(super) fn check_alpn(names: &[Vec<u8>]) -> Result<(), TlsConfigError> {
+    let fits = |name: &Vec<u8>| (1..=usize::from(u8::MAX)).contains(&name.len());
+    if names.iter().all(fits) { Ok(()) } else { Err(TlsConfigError::InvalidAlpn) }
 }
 
 fn default_provider() -> CryptoProvider {
