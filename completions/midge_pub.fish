@@ -4,7 +4,7 @@ complete -c midge_pub -s f -l file -d 'Publish the contents of a file' -r -F
 complete -c midge_pub -s q -l qos -d 'Quality of service: 0, 1 or 2' -r
 complete -c midge_pub -l repeat -d 'Publish the message this many times, one after the other. Not for -l' -r
 complete -c midge_pub -l repeat-delay -d 'Seconds between the end of one publish and the next of --repeat; fractions are allowed' -r
-complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on their way at a time [default: 100 for -l, otherwise 20]' -r
+complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on their way at a time [default: 100 for -l, but 20 for -l -q 2 before MQTT 5; otherwise 20]' -r
 complete -c midge_pub -s h -l host -d 'Name or address of the broker' -r
 complete -c midge_pub -s p -l port -d 'Port of the broker' -r
 complete -c midge_pub -s L -l url -d 'Broker, credentials and topic in one, `mqtt://user:password@host:port/topic`; user, password and port may be left out. Of this and -h, -p, -u and -P, what is given later counts' -r

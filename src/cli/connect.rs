@@ -68,13 +68,13 @@ pub struct Session {
     signals: Signals,
     deadline: Option<Instant>,
     printer: Option<Printer>,
-    breach: Arc<Breach>,
+    fatal: Arc<Fatal>,
 }
 
-/// The first time that the peer broke the protocol: it would not help to connect again to what is
-/// no broker.
+/// The first failure that connecting again would not mend: a peer that breaks the protocol, or one
+/// that refuses this client. The client itself would go on trying.
 #[derive(Debug, Default)]
-struct Breach {
+struct Fatal {
     failure: Mutex<Option<Failure>>,
     found: Notify,
 }
@@ -99,7 +99,7 @@ impl Session {
             signals: Signals::new().context("cannot take over the signals")?,
             deadline: time_limit.and_then(|limit| Instant::now().checked_add(limit)),
             printer,
-            breach: Arc::default(),
+            fatal: Arc::default(),
         })
     }
 
@@ -113,8 +113,8 @@ impl Session {
     /// # Errors
     /// A will that cannot be sent.
     pub fn builder(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
-        let (tool, quiet) = (self.tool, self.log.quiet);
-        let (lost, unmade) = (Arc::clone(&self.breach), Arc::clone(&self.breach));
+        let (tool, quiet, version) = (self.tool, self.log.quiet, self.version);
+        let (lost, unmade) = (Arc::clone(&self.fatal), Arc::clone(&self.fatal));
         let mut builder = ClientBuilder::new(plan.endpoint.clone())
             .version(plan.version)
             .client_id(&plan.client_id)
@@ -129,8 +129,8 @@ impl Session {
                 _ => {}
             })
             .on_connect_failure(move |error, _| {
-                if let ConnectError::Protocol(_) = error {
-                    unmade.record(Failure::new(Exit::ProtocolError, error.clone()));
+                if matches!(error, ConnectError::Protocol(_)) || !error.is_retryable() {
+                    unmade.record(connect_failure(error.clone(), version));
                 }
             });
         if let Some(username) = &plan.username {
@@ -184,7 +184,7 @@ impl Session {
                 Err(timed_out())
             }
             error = stdout_failed(self.printer.as_ref()) => Err(error.into()),
-            failure = self.breach.found() => Err(failure),
+            failure = self.fatal.found() => Err(failure),
             reason = client.closed() => Err(close_failure(reason, self.version)),
         };
         self.disconnect(client, stopped).await;
@@ -223,7 +223,7 @@ impl Session {
     }
 }
 
-impl Breach {
+impl Fatal {
     fn record(&self, failure: Failure) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         self.found.notify_one();

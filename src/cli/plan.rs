@@ -174,6 +174,7 @@ impl PublishPlan {
         };
         let source = options.source.clone();
         let lines = source.stdin_line;
+        let before_5 = client.version != Version::V5;
         let SourceOptions { message, file, stdin_file, null_message, .. } = &source;
         if message.is_none() && file.is_none() && !(*stdin_file || lines || *null_message) {
             bail!("no message to publish: add one of -m TEXT, -f FILE, -s, -l or -n");
@@ -185,7 +186,13 @@ impl PublishPlan {
             // As in mosquitto_pub, --repeat means nothing for lines.
             repeat: if lines { 1 } else { options.repeat },
             repeat_delay: options.repeat_delay,
-            max_inflight: options.max_inflight.map_or(if lines { 100 } else { 20 }, |m| m.get()),
+            max_inflight: match options.max_inflight {
+                Some(count) => count.get(),
+                // Without a Receive Maximum to tell, mosquitto disconnects who has more than 20
+                // messages of QoS 2 under way.
+                None if !lines || (options.qos == QoS::ExactlyOnce && before_5) => 20,
+                None => 100,
+            },
             source,
         })
     }
@@ -393,6 +400,8 @@ mod tests {
         let plan = publish("-t a -m x --repeat 5 --repeat-delay 0.5").unwrap();
         assert_eq!((plan.max_inflight, plan.repeat), (20, 5));
         assert_eq!(plan.repeat_delay, Duration::from_millis(500));
+        assert_eq!(publish("-t a -l -q 2").unwrap().max_inflight, 20);
+        assert_eq!(publish("-t a -l -q 2 -V 5").unwrap().max_inflight, 100);
         assert_eq!(publish("-t a -l -M 7").unwrap().max_inflight, 7);
     }
 }

@@ -175,7 +175,7 @@ fn check_answers(
         _ => {
             for ((filter, _), reason) in filters.iter().zip(answers) {
                 if reason.is_error() && !log.quiet {
-                    let text = format!("the broker refused {filter:?}: {reason}{explanation}");
+                    let text = format!("the broker refused {:?}: {reason}{explanation}", &**filter);
                     stdio::report(Tool::Sub.name(), &text);
                 }
             }

@@ -2,59 +2,19 @@
 //! a non-zero exit code, and an end in time.
 
 use std::{
-    io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
-    process::Command,
-    thread::{self, JoinHandle},
+    io::Write,
+    net::{Shutdown, TcpStream},
     time::Instant,
 };
 
 use crate::{
-    run::{Outcome, midge_pub, midge_sub, run},
+    run::{midge_pub, midge_sub, run},
+    server::{Server, read_packet, read_to_close},
     support::broker::free_port,
 };
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const SUBACK: &[u8] = &[0x90, 3, 0, 1, 0];
-
-/// A server for one connection, played by a closure.
-struct Server {
-    port: u16,
-    thread: JoinHandle<()>,
-}
-
-impl Server {
-    fn new(play: impl FnOnce(TcpStream) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let thread = thread::spawn(move || play(listener.accept().unwrap().0));
-        Self { port, thread }
-    }
-
-    /// Runs `tool` against it and waits for both to end.
-    #[track_caller]
-    fn against(self, mut tool: Command, args: &[&str]) -> Outcome {
-        let port = self.port.to_string();
-        let outcome = run(tool.args(["-h", "127.0.0.1", "-p", &port]).args(args));
-        self.thread.join().unwrap();
-        outcome
-    }
-}
-
-/// Reads one whole packet: the tests send nothing but short ones.
-fn read_packet(stream: &mut TcpStream) -> Vec<u8> {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    assert!(head[1] < 0x80, "a short packet");
-    let mut body = vec![0; head[1].into()];
-    stream.read_exact(&mut body).unwrap();
-    [head.to_vec(), body].concat()
-}
-
-/// Reads until the other side closes.
-fn read_to_close(mut stream: TcpStream) {
-    let _ = stream.read_to_end(&mut Vec::new());
-}
 
 const PUBLISH: [&str; 6] = ["-t", "a", "-m", "x", "-q", "1"];
 const SUBSCRIBE: [&str; 2] = ["-t", "a"];
@@ -215,6 +175,22 @@ fn refused_subscriptions_are_a_failure_with_their_reason() {
         read_to_close(stream);
     };
     Server::new(refuse).against(midge_sub(), &SUBSCRIBE).said(128, "subscription");
+}
+
+#[test]
+fn some_refused_subscriptions_are_a_warning() {
+    let outcome = Server::new(|mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x03\0\0\0").unwrap();
+        read_packet(&mut stream);
+        // Granted and not authorized, with the reason string "no".
+        stream.write_all(b"\x90\x0a\0\x01\x05\x1f\0\x02no\x01\x87").unwrap();
+        stream.write_all(b"\x30\x05\0\x01a\0x").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &["-V", "5", "-t", "a", "-t", "b", "-q", "1", "-C", "1"]);
+    outcome.said(0, "the broker refused \"b\": Not authorized (0x87) (\"no\")");
+    assert_eq!(outcome.stdout(), "x\n");
 }
 
 #[test]

@@ -185,3 +185,30 @@ fn credentials_are_checked_by_the_broker() {
     publish(&["-u", "ann", "-P", "wrong", "-V", "5"]).said(135, "Not authorized (0x87)");
     publish(&[]).said(5, "ot authorized");
 }
+
+#[test]
+fn a_broker_that_comes_back_is_subscribed_to_again() {
+    let Some(mut broker) = Broker::start() else { return };
+    let subscriber = subscriber(midge_sub(), &broker, &["-t", "a", "-q", "1", "-C", "1"], 1);
+    broker.stop();
+    broker.start_again();
+    broker.wait_for_log("Sending SUBACK to");
+    let mut publisher = midge_pub();
+    to(&mut publisher, &broker);
+    run(publisher.args(["-t", "a", "-q", "1", "-m", "back"])).success();
+    let outcome = subscriber.wait();
+    outcome.said(0, "midge_sub: the broker closed the connection; connecting again");
+    assert_eq!(outcome.stdout(), "back\n");
+}
+
+#[test]
+fn a_message_can_be_repeated() {
+    let Some(broker) = Broker::start() else { return };
+    let args = ["-t", "again", "-q", "2", "-C", "3", "-W", "30"];
+    let subscriber = subscriber(midge_sub(), &broker, &args, 1);
+    let mut publisher = midge_pub();
+    to(&mut publisher, &broker);
+    let repeat = ["--repeat", "3", "--repeat-delay", "0.01"];
+    run(publisher.args(["-t", "again", "-q", "2", "-m", "x"]).args(repeat)).success();
+    assert_eq!(subscriber.wait().success().stdout(), "x\nx\nx\n");
+}

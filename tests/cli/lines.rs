@@ -1,9 +1,15 @@
 //! `-l`: every line arrives or is counted as failed.
 
-use std::{fmt::Write as _, io::Write as _, process::Stdio};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+};
 
 use crate::{
     run::{Running, midge_pub, midge_sub, run_with},
+    server::{Server, read_packet},
     support::Broker,
 };
 
@@ -18,11 +24,9 @@ fn numbered(count: usize) -> String {
     lines
 }
 
-/// A broker that queues and buffers whatever comes.
+/// A broker that queues whatever comes. How many messages may be under way is left at its default.
 fn broker() -> Option<Broker> {
-    Broker::with_config(
-        "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nlog_type warning\n",
-    )
+    Broker::with_config("allow_anonymous true\nmax_queued_messages 0\n")
 }
 
 fn args<'a>(broker: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
@@ -36,11 +40,9 @@ fn seventy_thousand_lines_arrive_in_order() {
     let lines = numbered(COUNT);
     for (round, qos) in ["1", "2"].into_iter().enumerate() {
         let count = COUNT.to_string();
-        let subscribe = ["-t", "lines", "-q", qos, "-C", &count, "-d"];
-        let mut subscriber = Running::start_unread(midge_sub().args(args(&port, &subscribe[..6])));
+        let subscribe = args(&port, &["-t", "lines", "-q", qos, "-C", &count]);
+        let subscriber = Running::start(midge_sub().args(subscribe));
         broker.wait_for_log_count("Sending SUBACK to", round + 1);
-        let stdout = subscriber.stdout();
-        subscriber.collect(stdout);
         let publish = args(&port, &["-t", "lines", "-q", qos, "-l"]);
         run_with(midge_pub().args(publish), lines.as_bytes()).success();
         let outcome = subscriber.wait();
@@ -105,4 +107,60 @@ fn no_lines_are_no_error() {
     let Some(broker) = Broker::start() else { return };
     let port = broker.port().to_string();
     run_with(midge_pub().args(args(&port, &["-t", "a", "-l"])), b"").success();
+}
+
+#[test]
+fn refused_lines_are_counted_and_the_others_go_on() {
+    let outcome = Server::new(|mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x03\0\0\0").unwrap();
+        for number in 1..=5 {
+            let publish = read_packet(&mut stream);
+            assert_eq!(publish[0] >> 4, 3);
+            let reason = if number % 2 == 1 { 0x87 } else { 0 };
+            stream.write_all(&[0x40, 3, 0, number, reason]).unwrap();
+        }
+        assert_eq!(read_packet(&mut stream)[0], 0xe0);
+    })
+    .against_with(midge_pub(), &["-t", "a", "-q", "1", "-l", "-V", "5"], b"1\n2\n3\n4\n5\n");
+    outcome.said(135, "3 of 5 lines read were not confirmed: ");
+    outcome.said(135, "Not authorized");
+}
+
+#[test]
+fn a_broker_that_refuses_to_have_us_back_ends_the_lines() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let publish = args(&port, &["-t", "a", "-q", "1", "-l"]);
+    let mut publisher = Running::start(midge_pub().args(publish).stdin(Stdio::piped()));
+    publisher.stdin().write_all(b"line\n").unwrap();
+    let (mut first, _) = listener.accept().unwrap();
+    read_packet(&mut first);
+    first.write_all(&[0x20, 2, 0, 0]).unwrap();
+    read_packet(&mut first);
+    drop(first);
+    let (mut second, _) = listener.accept().unwrap();
+    read_packet(&mut second);
+    second.write_all(&[0x20, 2, 0, 5]).unwrap();
+    let outcome = publisher.wait();
+    assert_eq!(outcome.code, Some(5), "{outcome:?}");
+    let last = outcome.stderr.lines().last().unwrap();
+    assert!(last.contains("1 of 1 lines read were not confirmed: the broker refused"), "{last}");
+}
+
+#[test]
+fn a_signal_tells_how_many_lines_are_missing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let publish = args(&port, &["-t", "a", "-q", "1", "-l"]);
+    let mut publisher = Running::start(midge_pub().args(publish).stdin(Stdio::piped()));
+    let mut stdin = publisher.stdin();
+    stdin.write_all(b"line\n").unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    read_packet(&mut stream);
+    stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+    read_packet(&mut stream);
+    publisher.signal("-TERM");
+    assert_eq!(read_packet(&mut stream), [0xe0, 0]);
+    publisher.wait().said(143, "1 of 1 lines read were not confirmed");
 }

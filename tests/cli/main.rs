@@ -16,4 +16,5 @@ mod lines;
 mod options;
 mod output;
 mod run;
+mod server;
 mod signals;

@@ -103,3 +103,68 @@ fn the_debug_lines_are_those_of_mosquitto() {
          Client s sending DISCONNECT\n"
     );
 }
+
+/// Enough messages to fill the pipe, the socket and all that is between.
+const FLOOD: usize = 20_000;
+
+fn flood(port: &str, topic: &str) -> String {
+    let lines = format!("{}\n", "x".repeat(500)).repeat(FLOOD);
+    run_with(midge_pub().args(args(port, &["-t", topic, "-q", "1", "-l"])), lines.as_bytes())
+        .success();
+    lines
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    let Some(broker) = Broker::with_config("allow_anonymous true\nmax_queued_messages 0\n") else {
+        return;
+    };
+    let port = broker.port().to_string();
+    let count = FLOOD.to_string();
+    let subscribe = args(&port, &["-t", "slow", "-q", "1", "-C", &count, "-k", "5"]);
+    let mut subscriber = Running::start_unread(midge_sub().args(subscribe));
+    broker.wait_for_log("Sending SUBACK to");
+    let lines = flood(&port, "slow");
+    // The publisher has ended, so that the reader is far behind when it begins.
+    let stdout = subscriber.stdout();
+    subscriber.collect(stdout);
+    let outcome = subscriber.wait();
+    outcome.success();
+    assert!(outcome.stdout == lines.as_bytes(), "{} bytes", outcome.stdout.len());
+}
+
+#[test]
+fn a_reader_that_does_not_read_delays_neither_the_time_limit_nor_a_signal() {
+    let Some(broker) = Broker::with_config("allow_anonymous true\nmax_queued_messages 0\n") else {
+        return;
+    };
+    let port = broker.port().to_string();
+    let limited = args(&port, &["-t", "stuck", "-q", "1", "-W", "2"]);
+    let mut limited = Running::start_unread(midge_sub().args(limited));
+    let signalled = args(&port, &["-t", "stuck", "-q", "1"]);
+    let mut signalled = Running::start_unread(midge_sub().args(signalled));
+    broker.wait_for_log_count("Sending SUBACK to", 2);
+    flood(&port, "stuck");
+    let unread = (limited.stdout(), signalled.stdout());
+    signalled.signal("-INT");
+    signalled.wait().success();
+    limited.wait().said(27, "timed out");
+    drop(unread);
+}
+
+#[test]
+fn a_terminal_is_not_steered_by_a_message() {
+    use expectrl::Expect;
+
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let mut command = midge_sub();
+    command.args(args(&port, &["-t", "#", "-v", "-C", "1", "-W", "30"]));
+    let mut terminal = expectrl::Session::spawn(command).unwrap();
+    broker.wait_for_log("Sending SUBACK to");
+    let payload = "a\x1b]0;title\x07\u{9b}31m\r\u{202e}b";
+    run(midge_pub().args(args(&port, &["-t", "t", "-m", payload]))).success();
+    let output = terminal.expect(expectrl::Eof).unwrap();
+    let shown = String::from_utf8(output.as_bytes().to_vec()).unwrap();
+    assert_eq!(shown, "t a\\x1b]0;title\\x07\\x9b31m\\x0d\\u{202e}b\r\n");
+}

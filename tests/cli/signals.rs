@@ -54,3 +54,23 @@ fn a_signal_before_the_broker_answers_ends_the_tool() {
     publisher.signal("-INT");
     assert_eq!(publisher.wait().code, Some(130));
 }
+
+#[test]
+fn the_will_of_a_stopped_tool_is_published_on_5_only() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let watch = args(&port, &["-t", "will/#", "-v", "-q", "1", "-C", "2", "-W", "30"]);
+    let watcher = Running::start(midge_sub().args(watch));
+    broker.wait_for_log_count("Sending SUBACK to", 1);
+    for (round, version) in ["311", "5"].into_iter().enumerate() {
+        let topic = format!("will/{version}");
+        let subscribe = ["-V", version, "-t", "a", "--will-topic", &topic, "--will-payload", "x"];
+        let subscriber = Running::start(midge_sub().args(args(&port, &subscribe)));
+        broker.wait_for_log_count("Sending SUBACK to", round + 2);
+        subscriber.signal("-INT");
+        subscriber.wait().success();
+    }
+    let publish = args(&port, &["-t", "will/end", "-m", "x", "-q", "1"]);
+    crate::run::run(midge_pub().args(publish)).success();
+    assert_eq!(watcher.wait().success().stdout(), "will/5 x\nwill/end x\n");
+}

@@ -37,7 +37,7 @@ pub struct PublishOptions {
     pub repeat_delay: Duration,
 
     /// Most messages of quality of service 1 and 2 on their way at a time [default: 100 for -l,
-    /// otherwise 20].
+    /// but 20 for -l -q 2 before MQTT 5; otherwise 20].
     #[arg(short = 'M', value_name = "COUNT")]
     pub max_inflight: Option<NonZeroU16>,
 }
