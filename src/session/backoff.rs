@@ -38,7 +38,8 @@ impl Backoff {
             .and_then(|factor| self.first.checked_mul(factor))
             .map_or(self.max, |bound| bound.min(self.max));
         self.attempts = self.attempts.saturating_add(1);
-        bound.mul_f64(self.random.unit())
+        // Rounding up to a whole factor would overflow the longest of durations.
+        Duration::try_from_secs_f64(bound.as_secs_f64() * self.random.unit()).unwrap_or(bound)
     }
 
     /// Notes that a connection was accepted.

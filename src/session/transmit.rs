@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Collects what sessions have to say and keeps it until the kernel has taken it.
 ///
 /// Headers and small payloads are copied into one buffer, so that many packets leave in one
 /// system call; payloads of 16 KiB and more stay where they are and are written from there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transmit {
     copied: Vec<u8>,
     /// How much of `copied` has been taken.
@@ -31,15 +31,26 @@ struct Shared {
 /// entry in the vector of a write.
 const SHARE_FROM: usize = 16 << 10;
 
+/// What is taken is dropped from the buffer once it is more than this, and more than the rest: where
+/// output never runs dry the buffer would grow for ever.
+const COMPACT_FROM: usize = 64 << 10;
+
 impl Transmit {
     /// Makes an empty one that asks for about 64 KiB at a time.
     pub fn new() -> Transmit {
         Transmit::with_budget(64 << 10)
     }
 
-    /// Makes an empty one that asks for about `bytes` at a time. A single packet may go beyond.
+    /// Makes an empty one that asks for about `bytes` at a time, at least for one. A single packet
+    /// may go beyond.
     pub fn with_budget(bytes: usize) -> Transmit {
-        Transmit { budget: bytes, ..Transmit::default() }
+        Transmit {
+            copied: Vec::new(),
+            taken: 0,
+            shared: VecDeque::new(),
+            shared_bytes: 0,
+            budget: bytes.max(1),
+        }
     }
 
     /// Number of bytes waiting.
@@ -91,7 +102,7 @@ impl Transmit {
             }
             let Some(front) = self.shared.front_mut() else { break };
             let step = bytes.min(front.payload.len());
-            front.payload = front.payload.slice(step..);
+            front.payload.advance(step);
             self.shared_bytes -= step;
             bytes -= step;
             if front.payload.is_empty() {
@@ -100,6 +111,12 @@ impl Transmit {
         }
         if self.is_empty() {
             self.clear();
+        } else if self.taken > COMPACT_FROM && self.taken > self.copied.len() / 2 {
+            self.copied.drain(..self.taken);
+            for shared in &mut self.shared {
+                shared.after -= self.taken;
+            }
+            self.taken = 0;
         }
     }
 
@@ -145,6 +162,12 @@ impl Transmit {
             self.shared_bytes += payload.len();
             self.shared.push_back(Shared { after: self.copied.len(), payload: payload.clone() });
         }
+    }
+}
+
+impl Default for Transmit {
+    fn default() -> Transmit {
+        Transmit::new()
     }
 }
 
@@ -201,6 +224,37 @@ mod tests {
             assert!(content(&transmit).is_empty());
         }
         assert!(Transmit::new().take_rest().is_none());
+    }
+
+    #[test]
+    fn what_is_taken_is_not_kept_while_more_is_added() {
+        let (mut transmit, mut expected) = (Transmit::new(), Vec::new());
+        let mut seen = Vec::new();
+        for n in 0..2000u32 {
+            let mut add = |bytes: Vec<u8>, shared: bool| {
+                expected.extend_from_slice(&bytes);
+                if shared {
+                    transmit.payload(&Bytes::from(bytes));
+                } else {
+                    transmit.buffer().extend_from_slice(&bytes);
+                }
+            };
+            add(n.to_be_bytes().repeat(500), false);
+            if n % 50 == 0 {
+                add(n.to_be_bytes().repeat(SHARE_FROM / 4), true);
+            }
+            let take = (transmit.len() - 1).min(2400);
+            seen.extend_from_slice(&content(&transmit)[..take]);
+            transmit.advance(take);
+            assert!(transmit.copied.len() < 1 << 20, "{}", transmit.copied.len());
+        }
+        seen.extend(content(&transmit));
+        assert!(seen == expected);
+    }
+
+    #[test]
+    fn no_budget_still_lets_one_packet_through() {
+        assert!(!Transmit::with_budget(0).is_full());
     }
 
     #[test]
