@@ -48,7 +48,8 @@ struct ExactlyOnce {
 enum Phase {
     /// Handed over; the application holds the acknowledgement, which it knows by this handle.
     Held(AckHandle),
-    /// The application has decided while the link was down: answer the redelivery with this.
+    /// The application has decided before the link was lost, or while it was down: answer the
+    /// redelivery with this.
     Decided(ReasonCode),
     /// PUBREC was sent.
     Received,
@@ -208,7 +209,15 @@ impl Incoming {
     /// of the next one.
     pub(super) fn handle_disconnected(&mut self, link: u16) {
         self.aliases = AliasReceiver::default();
-        self.unacknowledged.clear();
+        for waiting in self.unacknowledged.drain(..) {
+            // The application has said its word, and will not be asked again.
+            if let (QoS::ExactlyOnce, Some(reason)) = (waiting.qos, waiting.reason)
+                && let Some(message) = self.exactly_once.get_mut(&waiting.packet_id)
+                && let Phase::Held(_) = message.phase
+            {
+                message.phase = Phase::Decided(reason);
+            }
+        }
         self.first_serial = 0;
         self.link = link;
         self.quota_used = 0;

@@ -26,10 +26,10 @@ impl World {
         config.max_inflight = window;
         let mut client = Client::new(config);
         client.verdict = if hold { Verdict::Hold } else { Verdict::Ack };
-        let mut broker = Broker::new(version == V5);
+        let mut broker = Broker::new(version);
         for (ticket, qos) in [1, 2, 2, 1, 2].into_iter().enumerate() {
             client.publish(ticket as u64, qos, format!("up{ticket}").as_bytes());
-            broker.publish(qos, format!("down{ticket}").as_bytes());
+            broker.publish(qos, "t", format!("down{ticket}").as_bytes());
         }
         let mut budgets = cuts.to_vec();
         budgets.reverse();
@@ -153,7 +153,7 @@ fn every_resent_publish_carries_dup_and_its_old_identifier() {
     // [MQTT-3.3.1-1], [MQTT-4.4.0-1]
     for version in [V3, V5] {
         let mut client = Client::new(lasting(version));
-        let mut broker = Broker::new(version == V5);
+        let mut broker = Broker::new(version);
         client.connect();
         broker.receive(&client.output());
         client.receive(&std::mem::take(&mut broker.output));

@@ -125,6 +125,8 @@ impl Client {
         while let Some((due, _)) = self.session.poll_timeout().filter(|&(due, _)| due <= end) {
             self.now = self.now.max(due);
             self.session.handle_timeout(self.now);
+            let next = self.session.poll_timeout();
+            assert!(next.is_none_or(|(next, _)| next > self.now), "{next:?} has passed");
             self.poll();
         }
         self.now = end;

@@ -9,6 +9,7 @@ mod harness;
 mod keeping_alive;
 mod model;
 mod publishing;
+mod random;
 mod receiving;
 mod resuming;
 mod subscribing;

@@ -195,3 +195,26 @@ fn a_reason_that_no_acknowledgement_has_is_replaced() {
         assert_eq!(client.output(), expected, "{reason}");
     }
 }
+
+#[test]
+fn a_decision_that_waits_its_turn_outlives_the_link() {
+    for hold_second in [true, false] {
+        let mut client = online(lasting(V3), CK3);
+        client.verdict = Verdict::Hold;
+        client.receive(b"\x32\x05\0\x01t\0\x01");
+        if !hold_second {
+            client.verdict = Verdict::Ack;
+        }
+        client.receive(b"\x34\x05\0\x01t\0\x02");
+        if hold_second {
+            let second = client.held.pop_back().unwrap();
+            client.session.ack(client.now, second, ReasonCode::SUCCESS);
+        }
+        assert!(client.output().is_empty(), "behind the first");
+        client.held.clear();
+        reconnect(&mut client, &[0x20, 2, 1, 0]);
+        client.receive(b"\x3C\x05\0\x01t\0\x02");
+        assert_eq!(client.output(), b"\x50\x02\0\x02");
+        assert_eq!(client.messages.len(), 2);
+    }
+}
