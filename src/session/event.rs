@@ -50,7 +50,7 @@ pub enum Event {
         /// The broker's answer per filter; empty in 3.x.
         result: Result<SubscribeReceipt, RequestFailure>,
     },
-    /// The live subscriptions were made again after the broker had lost the session.
+    /// Live subscriptions were made again: the broker had lost the session, or may have.
     Resubscribed {
         /// The broker's answer for each filter.
         reasons: Vec<(TopicFilter, ReasonCode)>,

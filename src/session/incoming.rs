@@ -24,6 +24,8 @@ pub(super) struct Incoming {
     link: u16,
     /// QoS 1 and 2 messages of this link that count against Receive Maximum.
     quota_used: u32,
+    /// Whether the broker may have begun a new session unnoticed.
+    in_doubt: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,14 @@ impl Incoming {
             first_serial: 0,
             link,
             quota_used: 0,
+            in_doubt: false,
         }
+    }
+
+    /// The broker has accepted the connection. With `in_doubt`, an identifier from before may stand
+    /// for a message of a new session.
+    pub(super) fn handle_connected(&mut self, in_doubt: bool) {
+        self.in_doubt = in_doubt;
     }
 
     /// Takes a PUBLISH: hands it over unless it is a QoS 2 message seen before, and answers.
@@ -87,10 +96,8 @@ impl Incoming {
         if qos == QoS::ExactlyOnce
             && let Some(known) = self.exactly_once.get(&packet_id)
         {
-            // CONNACK of 3.1 cannot tell that the broker has lost the session. A message that it
-            // sends for the first time [MQTT-3.3.1-1] on a new link is another one.
-            let reused = config.version == Version::V31 && known.link != self.link && !publish.dup;
-            if !reused {
+            // A message that was sent on an earlier link has DUP [MQTT-3.3.1-1].
+            if !(self.in_doubt && !publish.dup && known.link != self.link) {
                 return self.handle_repeated(packet_id, config, control);
             }
         }

@@ -80,6 +80,9 @@ pub struct Session {
     /// The broker has accepted the connection on the current link.
     accepted: bool,
     lifetime: Lifetime,
+    /// How many CONNECTs in a row have had no answer. Any of them may have made a new session,
+    /// which a later CONNACK then calls present.
+    unanswered: u8,
     limits: Limits,
     state: State,
     /// Since when the first bytes of an incomplete packet wait for the rest.
@@ -128,6 +131,7 @@ impl Session {
             connected_before: false,
             accepted: false,
             lifetime: Lifetime::Ended,
+            unanswered: 0,
             state: State::Offline,
             partial_since: None,
             reading: true,
@@ -306,8 +310,9 @@ impl Session {
             State::Connecting { connect_sent, clean_start, .. } => {
                 if !std::mem::replace(connect_sent, true) {
                     let clean_start = *clean_start;
-                    if let Err(error) = self.append_connect(clean_start, out) {
-                        self.close(End::Unsendable(error), None);
+                    match self.append_connect(clean_start, out) {
+                        Ok(()) => self.unanswered = self.unanswered.saturating_add(1),
+                        Err(error) => self.close(End::Unsendable(error), None),
                     }
                 }
                 self.produced += (out.len() - before) as u64;

@@ -133,6 +133,7 @@ impl Session {
         let breach = |clause, text| {
             Err(ProtocolError::new(PacketType::ConnAck, ReasonCode::PROTOCOL_ERROR, clause, text))
         };
+        self.unanswered = self.unanswered.saturating_sub(1);
         if connack.reason.is_error() {
             let properties = Properties::from(connack.properties);
             self.close(End::Refused { reason: connack.reason, properties }, None);
@@ -150,9 +151,11 @@ impl Session {
                 "Session Present for a session that does not exist here",
             );
         }
-        // CONNACK of 3.1 cannot tell. Repeating messages and subscriptions that the broker still
-        // has does no harm, while being without them would.
+        // CONNACK of 3.1 cannot tell, and one that was lost may have said that the session is new.
+        // Repeating messages and subscriptions that the broker still has does no harm, while being
+        // without them would.
         let silent = self.config.version == Version::V31;
+        let in_doubt = silent || std::mem::take(&mut self.unanswered) > 0;
         let session_present = connack.session_present || (silent && !clean_start && known);
         if connack.properties.authentication_method().is_some() {
             return breach("MQTT-4.12.0-6", "authentication that this client did not ask for");
@@ -199,10 +202,11 @@ impl Session {
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_connected(&self.limits);
             // The wish to be subscribed is not part of the session that is gone.
-            if !connack.session_present {
+            if !connack.session_present || (in_doubt && self.config.resubscribe) {
                 traffic.requests.handle_session_lost(self.config.resubscribe);
             }
-            traffic.requests.resubscribe();
+            traffic.requests.resubscribe(self.config.version);
+            traffic.incoming.handle_connected(in_doubt);
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::codec::{
     EncodeError, FilterRequest, PacketId, PacketType, Properties, PropertiesRef, Property,
-    PropertyValue, ReasonCode, Subscribe, SubscribeOptions, TopicFilter, Unsubscribe, Version,
+    PropertyValue, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, TopicFilter,
+    Unsubscribe, Version,
 };
 
 use super::ids::PacketIds;
@@ -132,12 +133,18 @@ impl Requests {
     }
 
     /// Puts the live subscriptions that the broker does not have in front of all other requests.
-    pub(super) fn resubscribe(&mut self) {
+    pub(super) fn resubscribe(&mut self, version: Version) {
         let mut by_identifier: BTreeMap<Option<u32>, Vec<(TopicFilter, SubscribeOptions)>> =
             BTreeMap::new();
         for (filter, live) in self.live.iter().filter(|(_, live)| !live.confirmed) {
+            let mut options = live.options;
+            // The broker may have the subscription after all: what is retained came once already.
+            if version == Version::V5 && options.retain_handling == RetainHandling::SendAtSubscribe
+            {
+                options.retain_handling = RetainHandling::SendIfNew;
+            }
             let group = by_identifier.entry(live.identifier).or_default();
-            group.push((filter.clone(), live.options));
+            group.push((filter.clone(), options));
         }
         for (identifier, filters) in by_identifier.into_iter().rev() {
             for filters in filters.rchunks(FILTERS_PER_PACKET) {
@@ -220,33 +227,31 @@ impl Requests {
         let Some(Pending { request, .. }) = self.pending.remove(index) else { return Ok(()) };
         let properties = Properties::from(properties);
         match request.kind {
-            Kind::Subscribe(asked) => {
-                let identifier = asked.properties.as_ref().subscription_identifiers().next();
-                for ((filter, options), reason) in asked.filters.iter().zip(&reasons) {
-                    if reason.is_error() {
+            Kind::Subscribe(asked) => match request.ticket {
+                Some(ticket) => {
+                    let identifier = asked.properties.as_ref().subscription_identifiers().next();
+                    for ((filter, options), reason) in asked.filters.into_iter().zip(&reasons) {
                         // A refused subscription leaves an older one for the same filter alone.
-                        continue;
-                    }
-                    let live = Live { options: *options, identifier, confirmed: true };
-                    self.live.insert(filter.clone(), live);
-                }
-                match request.ticket {
-                    Some(ticket) => {
-                        let result = Ok(SubscribeReceipt { reasons, properties });
-                        events.push_back(Event::Subscribed { ticket, result });
-                    }
-                    None => {
-                        let filters = asked.filters.into_iter().map(|(filter, _)| filter);
-                        let reasons = filters.zip(reasons).collect::<Vec<_>>();
-                        for (filter, reason) in &reasons {
-                            if reason.is_error() {
-                                self.live.remove(filter);
-                            }
+                        if !reason.is_error() {
+                            self.live.insert(filter, Live { options, identifier, confirmed: true });
                         }
-                        events.push_back(Event::Resubscribed { reasons });
                     }
+                    let result = Ok(SubscribeReceipt { reasons, properties });
+                    events.push_back(Event::Subscribed { ticket, result });
                 }
-            }
+                None => {
+                    let filters = asked.filters.into_iter().map(|(filter, _)| filter);
+                    let reasons = filters.zip(reasons).collect::<Vec<_>>();
+                    for (filter, reason) in &reasons {
+                        if reason.is_error() {
+                            self.live.remove(filter);
+                        } else if let Some(live) = self.live.get_mut(filter) {
+                            live.confirmed = true;
+                        }
+                    }
+                    events.push_back(Event::Resubscribed { reasons });
+                }
+            },
             Kind::Unsubscribe(asked) => {
                 let mut codes = reasons.iter();
                 for filter in &asked.filters {

@@ -144,3 +144,52 @@ fn a_3_1_session_is_resumed_although_connack_cannot_say_so() {
     client.output();
     assert_eq!(reconnect(&mut client, CK3)[0], 0x32, "a clean session ends with its link");
 }
+
+/// A client with one subscription, and with a QoS 2 message of the broker not released.
+fn in_doubt(version: midge::codec::Version) -> Client {
+    let v5 = version == V5;
+    let mut client = online(lasting(version), if v5 { CK5 } else { CK3 });
+    client.session.subscribe(client.now, Ticket::new(9), filters(&["a"])).unwrap();
+    client.output();
+    client.receive(if v5 { &[0x90, 4, 0, 1, 0, 0] } else { &[0x90, 3, 0, 1, 0] });
+    client.receive(if v5 { b"\x34\x06\0\x01t\0\x07\0" } else { b"\x34\x05\0\x01t\0\x07" });
+    client.output();
+    client
+}
+
+#[test]
+fn a_connack_that_was_lost_may_have_said_that_the_session_is_new() {
+    for (version, options) in [(V3, 0), (V5, 0x10)] {
+        let v5 = version == V5;
+        let mut client = in_doubt(version);
+        client.disconnect();
+        connect(&mut client); // The broker makes a new session; its CONNACK does not arrive.
+        let present: &[u8] = if v5 { &[0x20, 3, 1, 0, 0] } else { &[0x20, 2, 1, 0] };
+        let sent = reconnect(&mut client, present);
+        assert!(sent.ends_with(&[0, 1, b'a', options]), "asked for again: {sent:x?}");
+        // Without DUP it is a new message of the new session.
+        let publish = |first: u8| {
+            let tail: &[u8] = if v5 { b"\x06\0\x01t\0\x07\0" } else { b"\x05\0\x01t\0\x07" };
+            [&[first], tail].concat()
+        };
+        client.receive(&publish(0x34));
+        assert_eq!(client.messages.len(), 2);
+        client.receive(&publish(0x34));
+        assert_eq!(client.messages.len(), 2, "on the same link it is the same");
+
+        let mut client = in_doubt(version);
+        client.disconnect();
+        connect(&mut client);
+        reconnect(&mut client, present);
+        client.receive(&publish(0x3C));
+        assert_eq!(client.messages.len(), 1, "with DUP it is the old one");
+
+        let mut client = in_doubt(version);
+        client.disconnect();
+        connect(&mut client);
+        client.receive(if v5 { &[0x20, 3, 0, 0x88, 0] } else { &[0x20, 2, 0, 3] });
+        assert!(reconnect(&mut client, present).is_empty(), "a refusal leaves no doubt");
+        client.receive(&publish(0x34));
+        assert_eq!(client.messages.len(), 1, "not even without the DUP it should have");
+    }
+}
