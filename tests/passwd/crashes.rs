@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use midge::passwd::PasswordFile;
 
-use crate::tool::{PBKDF2, Place, SHA512, TOOL};
+use crate::tool::{PBKDF2, Place, SHA512, TOOL, skip};
 
 #[test]
 fn twenty_processes_add_twenty_users() {
@@ -64,6 +64,79 @@ fn a_killed_edit_leaves_the_old_file_or_the_new_one() {
 fn a_terminated_edit_leaves_nothing_else() {
     let (old_count, new_count) = end_edits("-TERM", 100);
     println!("terminated: {old_count} left the old file, {new_count} the new one");
+}
+
+#[test]
+fn an_edit_killed_at_any_system_call_leaves_the_old_file_or_the_new_one() {
+    if let Some(counts) = disturb_every_system_call("signal=KILL") {
+        println!("{counts:?}");
+        assert!(counts.old > 10 && counts.new > 5 && counts.leftovers > 10, "{counts:?}");
+    }
+}
+
+#[test]
+fn an_edit_with_any_system_call_failing_leaves_the_old_file_or_the_new_one() {
+    if let Some(counts) = disturb_every_system_call("error=ENOSPC") {
+        println!("{counts:?}");
+        assert!(counts.old > 10 && counts.new > 5, "{counts:?}");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    old: usize,
+    new: usize,
+    leftovers: usize,
+}
+
+/// Repeats an edit once for each of its system calls, from the lock on, and does `what` to that
+/// call. The file must be whole after it, and the next edit must succeed and clean up.
+fn disturb_every_system_call(what: &str) -> Option<Counts> {
+    let old = format!("# c\nann:{SHA512}\n");
+    let traced = |place: &Place, options: &[&str]| {
+        let mut command = Command::new("strace");
+        command.arg("-f").args(options).arg(TOOL).args(["-b", "f", "bob", "secret"]);
+        command.current_dir(place.dir()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let place = Place::with(&old);
+    if !traced(&place, &["-o", "trace"]) {
+        skip("strace is not installed or not allowed");
+        return None;
+    }
+    let trace = fs::read_to_string(place.dir().join("trace")).unwrap();
+    // `PID name(arguments) = result`
+    let calls: Vec<&str> = trace
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('))
+        .map(|(name, _)| name)
+        .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+        .collect();
+    let first = trace.lines().position(|line| line.contains(".f.midge-lock")).unwrap();
+
+    let mut counts = Counts::default();
+    for at in first..calls.len() {
+        let name = calls[at];
+        let nth = calls[..=at].iter().filter(|call| **call == name).count();
+        let place = Place::with(&old);
+        let inject = format!("--inject={name}:{what}:when={nth}");
+        let is_success = traced(&place, &["-o", "/dev/null", &inject]);
+
+        let text = place.text();
+        let added = text.strip_prefix(&old).expect("the old lines are there");
+        if added.is_empty() {
+            assert!(!is_success, "{name}, call {nth}: nothing changed, and exit code 0");
+            counts.old += 1;
+        } else {
+            assert!(added.starts_with("bob:$6$") && added.ends_with("==\n"), "{added}");
+            counts.new += 1;
+        }
+        counts.leftovers += usize::from(place.names().len() > 1);
+        place.ok("-b f eve secret");
+        assert_eq!(place.names(), ["f"], "{name}, call {nth}");
+        assert!(place.text().starts_with(&text) && place.accepts("eve", b"secret"));
+    }
+    Some(counts)
 }
 
 /// Ends edits at random moments. The file must be whole after each; leftovers must not add up, nor

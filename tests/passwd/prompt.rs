@@ -1,10 +1,13 @@
 //! The prompt on a real terminal, below a shell with job control.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::time::Duration;
 
 use expectrl::session::OsSession;
 use expectrl::{Expect, Regex, Session};
+use rustix::fs::OFlags;
 
 use crate::tool::{PBKDF2, Place, TOOL, skip};
 
@@ -20,13 +23,17 @@ struct Shell {
 
 impl Shell {
     fn new() -> Option<Self> {
+        Self::with(&["bash", "--norc", "--noprofile", "--noediting", "-i"])
+    }
+
+    fn with(shell: &[&str]) -> Option<Self> {
         let place = Place::with(format!("ann:{PBKDF2}\n"));
-        let mut command = Command::new("bash");
-        command.args(["--norc", "--noprofile", "--noediting", "-i"]);
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]);
         command.current_dir(place.dir()).env("PS1", "ready> ").env("TERM", "dumb");
         command.env("MIDGE", TOOL).env_remove("PROMPT_COMMAND");
         let Ok(mut session) = Session::spawn(command) else {
-            skip("bash is not installed");
+            skip(&format!("{} is not installed", shell[0]));
             return None;
         };
         session.set_expect_timeout(Some(Duration::from_secs(20)));
@@ -57,6 +64,24 @@ impl Shell {
 
     fn send(&mut self, keys: impl AsRef<[u8]>) {
         self.session.send(keys.as_ref()).unwrap();
+    }
+
+    /// Types without a newline, and waits until the tool has read it all.
+    fn type_halfway(&mut self, keys: &str, terminal: &File) {
+        self.send(keys);
+        while rustix::io::ioctl_fionread(terminal).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The terminal as the tool sees it.
+    fn terminal(&mut self) -> File {
+        self.send("printf 'tty=%s.\\n' \"$(tty | tr -dc 0-9)\"\n");
+        let number = self.value("tty");
+        self.expect("ready> ");
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let path = format!("/dev/pts/{number}");
+        OpenOptions::new().read(true).custom_flags(flags).open(path).unwrap()
     }
 
     /// Starts the tool and waits for its first prompt.
@@ -180,33 +205,37 @@ fn signals_from_elsewhere_restore_the_terminal() {
 
 #[test]
 fn stopping_gives_the_terminal_back_and_going_on_hides_again() {
-    let Some(mut shell) = Shell::new() else { return };
-    let before = shell.settings();
-    shell.start("f bob");
-    for _ in 0..3 {
-        shell.send("horse half typed");
+    // bash restores the terminal itself when a job stops; dash takes it as it comes.
+    for shell in [&["bash", "--norc", "--noprofile", "--noediting", "-i"][..], &["dash", "-i"]] {
+        let Some(mut shell) = Shell::with(shell) else { continue };
+        let before = shell.settings();
+        let terminal = shell.terminal();
+        shell.start("f bob");
+        for _ in 0..3 {
+            shell.type_halfway("horse half typed", &terminal);
+            shell.send(b"\x1a");
+            shell.expect("Stopped");
+            shell.expect("ready> ");
+            assert_eq!(shell.settings(), before);
+            assert!(shell.is_untouched());
+            shell.send("fg\n");
+            shell.expect("Password: ");
+        }
+        // What was typed before ^Z is forgotten.
+        shell.send(format!("{PASSWORD}\n"));
+        shell.expect("Reenter password: ");
         shell.send(b"\x1a");
         shell.expect("Stopped");
         shell.expect("ready> ");
-        assert_eq!(shell.settings(), before);
-        assert!(shell.is_untouched());
         shell.send("fg\n");
-        shell.expect("Password: ");
+        shell.expect("Reenter password: ");
+        shell.send(format!("{PASSWORD}\n"));
+        shell.expect("ready> ");
+        assert_eq!(shell.code(), 0);
+        assert_eq!(shell.settings(), before);
+        assert!(shell.place.accepts("bob", PASSWORD.as_bytes()));
+        assert!(!shell.shown.contains("horse"), "{}", shell.shown);
     }
-    // What was typed before ^Z is forgotten.
-    shell.send(format!("{PASSWORD}\n"));
-    shell.expect("Reenter password: ");
-    shell.send(b"\x1a");
-    shell.expect("Stopped");
-    shell.expect("ready> ");
-    shell.send("fg\n");
-    shell.expect("Reenter password: ");
-    shell.send(format!("{PASSWORD}\n"));
-    shell.expect("ready> ");
-    assert_eq!(shell.code(), 0);
-    assert_eq!(shell.settings(), before);
-    assert!(shell.place.accepts("bob", PASSWORD.as_bytes()));
-    assert!(!shell.shown.contains("horse"), "{}", shell.shown);
 }
 
 #[test]
