@@ -5,11 +5,11 @@
 //! turns message after message into bytes. Plain and verbose output are formats too, so that there
 //! is one path for all.
 //!
-//! - [`parse`]: the grammar
-//! - [`render`]: the conversions
-//! - [`field`]: widths, precisions and padding
-//! - [`clock`]: local time, rendered once per second
-//! - [`json`]: the JSON object of `%j` and `%J`; [`escape`] its strings, [`reprint`] its payload
+//! - `parse`: the grammar
+//! - `render`: the conversions
+//! - `field`: widths, precisions and padding
+//! - `clock`: local time, rendered once per second
+//! - `json`: the JSON object of `%j` and `%J`; `escape` its strings, `reprint` its payload
 
 mod clock;
 mod escape;
