@@ -178,6 +178,32 @@ fn refused_subscriptions_are_a_failure_with_their_reason() {
 }
 
 #[test]
+fn a_message_that_cannot_be_retained_is_a_failure() {
+    let outcome = Server::new(|mut stream: TcpStream| {
+        read_packet(&mut stream);
+        // Retain Available: 0.
+        stream.write_all(b"\x20\x05\0\0\x02\x25\0").unwrap();
+        assert_eq!(read_packet(&mut stream)[0], 0xe0);
+    })
+    .against(midge_pub(), &[&PUBLISH[..], &["-V", "5", "-r"]].concat());
+    outcome.said(1, "does not keep retained messages");
+}
+
+#[test]
+fn who_is_replaced_by_a_client_of_the_same_name_ends() {
+    let outcome = Server::new(|mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x03\0\0\0").unwrap();
+        read_packet(&mut stream);
+        stream.write_all(b"\x90\x04\0\x01\0\0").unwrap();
+        stream.write_all(b"\xe0\x01\x8e").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &[&SUBSCRIBE[..], &["-V", "5"]].concat());
+    outcome.said(7, "Session taken over");
+}
+
+#[test]
 fn some_refused_subscriptions_are_a_warning() {
     let outcome = Server::new(|mut stream: TcpStream| {
         read_packet(&mut stream);

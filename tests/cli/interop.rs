@@ -212,3 +212,24 @@ fn a_message_can_be_repeated() {
     run(publisher.args(["-t", "again", "-q", "2", "-m", "x"]).args(repeat)).success();
     assert_eq!(subscriber.wait().success().stdout(), "x\nx\nx\n");
 }
+
+#[test]
+fn a_count_leaves_the_rest_for_the_next_time() {
+    let Some(broker) = Broker::start() else { return };
+    for version in ["311", "5"] {
+        let session = ["-V", version, "-i", version, "-c", "-q", "1", "-t", "rest"];
+        let subscribe = |args: &[&str]| {
+            let mut command = midge_sub();
+            to(&mut command, &broker);
+            run(command.args(session).args(args))
+        };
+        subscribe(&["-W", "1"]).said(27, "timed out");
+        let mut publisher = midge_pub();
+        to(&mut publisher, &broker);
+        let publish = ["-t", "rest", "-q", "1", "-l"];
+        run_with(publisher.args(publish), b"first\nsecond\nthird\n").success();
+        for expected in ["first\n", "second\n", "third\n"] {
+            assert_eq!(subscribe(&["-C", "1", "-W", "30"]).success().stdout(), expected);
+        }
+    }
+}
