@@ -95,30 +95,40 @@ pub async fn connect(
     options: &ConnectOptions,
 ) -> Result<Connected, ConnectError> {
     let clock = StageClock::start(endpoint, options);
+    check_support(endpoint.scheme())?;
     let mut timings = Timings::default();
-    let scheme = endpoint.scheme();
-    check_support(scheme)?;
-    if scheme == Scheme::Unix {
+    if endpoint.scheme() == Scheme::Unix {
         let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(endpoint)).await?;
         return Ok(Connected { stream, peer: None, timings });
     }
     let (peer, stream) = connect_tcp(endpoint, options, &clock, &mut timings).await?;
-    #[cfg(feature = "tls")]
-    let stream = if scheme.is_tls() {
-        let secure = secure(endpoint, options, stream);
-        clock.run(Stage::Tls, &mut timings.tls, secure).await?
-    } else {
-        stream
-    };
-    #[cfg(feature = "websocket")]
-    let stream = if scheme.is_websocket() {
-        let upgrade = websocket::upgrade(endpoint, &options.websocket, stream);
-        let opened = clock.run(Stage::WebSocket, &mut timings.websocket, upgrade).await?;
-        Stream::from_websocket(opened)
-    } else {
-        stream
-    };
+    let stream = climb(stream, endpoint, options, &clock, &mut timings).await?;
     Ok(Connected { stream, peer: Some(peer), timings })
+}
+
+/// Does on a TCP connection what the endpoint asks for above it: the TLS handshake and the WebSocket
+/// upgrade, as far as its scheme has them. For callers who made the connection by [`dial`].
+///
+/// The stages together are given the [`connect_timeout`](ConnectOptions::connect_timeout).
+///
+/// # Errors
+///
+/// As [`connect`], and [`ConnectError::Unsupported`] for TLS on a stream that is not bare TCP.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection.
+pub async fn negotiate(
+    stream: Stream,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<Connected, ConnectError> {
+    let clock = StageClock::start(endpoint, options);
+    check_support(endpoint.scheme())?;
+    let mut timings = Timings::default();
+    let peer = stream.peer_addr();
+    let stream = climb(stream, endpoint, options, &clock, &mut timings).await?;
+    Ok(Connected { stream, peer, timings })
 }
 
 fn check_support(scheme: Scheme) -> Result<(), ConnectError> {
@@ -134,6 +144,36 @@ fn check_support(scheme: Scheme) -> Result<(), ConnectError> {
     Err(ConnectError::Unsupported { scheme, needs })
 }
 
+/// Puts TLS and WebSocket on a connection.
+#[cfg_attr(
+    not(any(feature = "tls", feature = "websocket")),
+    expect(unused_variables, reason = "there is nothing to put on a connection")
+)]
+async fn climb(
+    stream: Stream,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    clock: &StageClock<'_>,
+    timings: &mut Timings,
+) -> Result<Stream, ConnectError> {
+    #[cfg(feature = "tls")]
+    let stream = if endpoint.scheme().is_tls() {
+        let secure = secure(endpoint, options, stream);
+        clock.run(Stage::Tls, &mut timings.tls, secure).await?
+    } else {
+        stream
+    };
+    #[cfg(feature = "websocket")]
+    let stream = if endpoint.scheme().is_websocket() {
+        let upgrade = websocket::upgrade(endpoint, &options.websocket, stream);
+        let opened = clock.run(Stage::WebSocket, &mut timings.websocket, upgrade).await?;
+        Stream::from_websocket(opened)
+    } else {
+        stream
+    };
+    Ok(stream)
+}
+
 #[cfg(feature = "tls")]
 async fn secure(
     endpoint: &Endpoint,
@@ -144,8 +184,13 @@ async fn secure(
         Some(config) => config.clone(),
         None => TlsConfig::system()?,
     };
-    let tcp = stream.into_tcp().expect("only TCP connections are secured");
-    config.handshake(endpoint.host(), tcp).await
+    match stream.into_tcp() {
+        Ok(tcp) => config.handshake(endpoint.host(), tcp).await,
+        Err(_) => {
+            let needs = "a bare TCP connection underneath";
+            Err(ConnectError::Unsupported { scheme: endpoint.scheme(), needs })
+        }
+    }
 }
 
 /// Looks up the addresses of an endpoint, in the order in which [`connect`] tries them.

@@ -155,7 +155,7 @@ async fn a_certificate_of_the_ca_is_accepted_by_name_and_address() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_certificate_does_not_hold_refuses() {
+async fn a_name_that_the_certificate_does_not_hold_is_refused() {
     let ca = Ca::new("ca");
     for (names, host) in [
         (vec!["localhost"], "127.0.0.1"),
@@ -194,21 +194,21 @@ async fn a_common_name_alone_is_not_a_name() {
 }
 
 #[tokio::test]
-async fn a_name_with_an_embedded_nul_refuses() {
+async fn a_name_with_an_embedded_nul_is_refused() {
     let ca = Ca::new("ca");
     let server = Server::new(&ca.issue(server_params(&["localhost\0.evil.example"]))).await;
     server.refuses("localhost", &trusting(&ca)).await;
 }
 
 #[tokio::test]
-async fn an_unknown_ca_refuses() {
+async fn an_unknown_ca_is_refused() {
     let server = Server::new(&Ca::new("theirs").server()).await;
     let problem = server.refuses("localhost", &trusting(&Ca::new("ours"))).await;
     assert_eq!(problem, TlsProblem::UnknownIssuer);
 }
 
 #[tokio::test]
-async fn an_impostor_with_the_name_of_the_ca_refuses() {
+async fn an_impostor_with_the_name_of_the_ca_is_refused() {
     let server = Server::new(&Ca::new("ca").server()).await;
     let problem = server.refuses("localhost", &trusting(&Ca::new("ca"))).await;
     assert!(matches!(problem, TlsProblem::UnknownIssuer | TlsProblem::Signature), "{problem:?}");
@@ -239,7 +239,7 @@ async fn intermediate_authorities_are_followed() {
 }
 
 #[tokio::test]
-async fn a_revoked_certificate_refuses() {
+async fn a_revoked_certificate_is_refused() {
     let ca = Ca::new("ca");
     let serial = |number: u64| {
         let mut params = server_params(&["localhost"]);
@@ -276,7 +276,7 @@ async fn revocation_must_be_known_for_the_whole_chain() {
 }
 
 #[tokio::test]
-async fn an_expired_revocation_list_refuses() {
+async fn an_expired_revocation_list_is_refused() {
     let ca = Ca::new("ca");
     let mut options = trusting(&ca);
     options.crls = vec![ca.crl_until(&[1], 2021)];
@@ -324,7 +324,7 @@ impl ResolvesServerCert for StolenCertificate {
 }
 
 #[tokio::test]
-async fn a_stolen_certificate_without_its_key_refuses() {
+async fn a_stolen_certificate_without_its_key_is_refused() {
     let ca = Ca::new("ca");
     let (stolen, thief) = (ca.server(), ca.server());
     let provider = tokio_rustls::rustls::crypto::ring::default_provider();

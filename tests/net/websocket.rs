@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use midge::net::{
     ConnectError, ConnectOptions, Endpoint, Stage, Stream, SubProtocol, Transport,
-    WebSocketOptions, WebSocketProblem, connect,
+    WebSocketOptions, WebSocketProblem, connect, dial, negotiate,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -498,6 +498,38 @@ async fn a_writer_waits_while_the_server_does_not_read() {
     drop(stream);
     // Headers of 14 bytes, and the close frame.
     assert_eq!(server.await.unwrap(), taken + taken / 65_536 * 14 + 8);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_dialled_is_negotiated() {
+    let (addr, _server) = serve_once(|mut tcp| async move {
+        let request = read_request(&mut tcp).await;
+        tcp.write_all(agreement(&request).as_bytes()).await.unwrap();
+        tcp.write_all(&[0x82, 1, b'x', 0x88, 0]).await.unwrap();
+        let _ = tcp.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let endpoint = Endpoint::parse(&format!("ws://{addr}")).unwrap();
+    let stream = dial(addr, None, &options()).unwrap().await.unwrap();
+    let mut connected = negotiate(stream, &endpoint, &options()).await.unwrap();
+    assert_eq!(connected.peer, Some(addr));
+    assert!(connected.timings.websocket.is_some() && connected.timings.tcp.is_none());
+    let mut bytes = Vec::new();
+    with_timeout(connected.stream.read_to_end(&mut bytes)).await.unwrap();
+    assert_eq!(bytes, b"x");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tls_is_not_put_on_a_stream_of_the_application() {
+    let (near, _far) = tokio::io::duplex(64);
+    let endpoint = Endpoint::parse("wss://localhost").unwrap();
+    let mut options = options();
+    let mut tls = midge::net::TlsOptions::default();
+    tls.verification = midge::net::Verification::Nothing;
+    options.tls = Some(tls.build().unwrap());
+    let error = negotiate(Stream::from_io(near), &endpoint, &options).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unsupported { .. }), "{error:?}");
 }
 
 #[test]

@@ -108,13 +108,11 @@ async fn read_more(stream: &mut Stream, received: &mut Vec<u8>) -> Result<(), Fa
     if received.len() >= MAX_RESPONSE_BYTES {
         return Err(WebSocketProblem::TooLarge.into());
     }
-    let mut chunk = [0; 1024];
-    let count = stream.read(&mut chunk).await?;
-    if count == 0 {
-        return Err(WebSocketProblem::Closed.into());
+    received.reserve(READ_BYTES);
+    match stream.read_buf(received).await? {
+        0 => Err(WebSocketProblem::Closed.into()),
+        _ => Ok(()),
     }
-    received.extend_from_slice(chunk.get(..count).unwrap_or_default());
-    Ok(())
 }
 
 /// A response that was found whole.
@@ -209,6 +207,8 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// RFC 6455 §1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+const READ_BYTES: usize = 1024;
 
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
