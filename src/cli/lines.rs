@@ -28,6 +28,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// How many lines there are.
+    pub fn count(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
     /// The lines, without copying them.
     pub fn lines(&self) -> impl Iterator<Item = Bytes> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|end| end + 1));

@@ -132,13 +132,20 @@ async fn publish_lines(
     let work = async {
         client.connected().await.map_err(|error| connect::connect_failure(error, version))?;
         let mut blocks = lines::read(io::stdin(), MAX_PAYLOAD_BYTES);
+        let mut ended = Ok(Exit::Success);
         while let Some(block) = blocks.recv().await {
-            let block = block.context("cannot read standard input")?;
+            let block = match block.context("cannot read standard input") {
+                Ok(block) => block,
+                Err(error) => {
+                    ended = Err(error.into());
+                    break;
+                }
+            };
+            tally.read(block.count() + block.too_long);
             for line in block.lines() {
-                if let Some(printer) = printer.as_ref().filter(|printer| printer.is_full()) {
+                while let Some(printer) = printer.as_ref().filter(|printer| printer.is_full()) {
                     printer.room().await;
                 }
-                tally.read(1);
                 let message = client.publish(plan.topic.clone(), line);
                 match message.qos(plan.qos).retain(plan.retain).enqueue().await {
                     // The hook hears of its end.
@@ -150,14 +157,13 @@ async fn publish_lines(
                 }
             }
             if block.too_long > 0 {
-                tally.read(block.too_long);
                 tally.fail(&PublishError::Encode(EncodeError::PacketTooLarge {
                     size: MAX_PAYLOAD_BYTES as u64 + 1,
                 }));
             }
         }
         client.flush().await.map_err(|reason| connect::close_failure(reason, version))?;
-        Ok(Exit::Success)
+        ended
     };
     let outcome = session.attend(&client, work).await;
     tally.verdict(outcome)

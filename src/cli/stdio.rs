@@ -79,11 +79,21 @@ impl Stdout {
     }
 }
 
-/// Writes `NAME: TEXT` as one line to standard error. Control characters are escaped. There is
-/// nobody left to tell when standard error itself fails.
+/// More of a text than this many characters is not worth reading: a peer may send 64 KiB of it.
+const MAX_REPORT_CHARS: usize = 1000;
+
+/// Writes `NAME: TEXT` as one line to standard error. Control characters are escaped, and what is
+/// very long is cut. There is nobody left to tell when standard error itself fails.
 pub fn report(name: &str, text: &str) {
-    let line = format!("{name}: {}\n", single_line(text));
+    let line = format!("{name}: {}\n", shortened(&single_line(text)));
     let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_REPORT_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
+    }
 }
 
 /// `text` fit for one line of standard error or of a progress bar: control characters, newlines
@@ -180,6 +190,8 @@ mod tests {
     #[test]
     fn a_report_is_one_line() {
         assert_eq!(single_line("a\nb\x1b[2J"), "a\\nb\\x1b[2J");
+        assert_eq!(shortened(&"é".repeat(MAX_REPORT_CHARS)).chars().count(), MAX_REPORT_CHARS);
+        assert_eq!(shortened(&"é".repeat(70_000)), format!("{}…", "é".repeat(MAX_REPORT_CHARS)));
     }
 
     #[test]

@@ -164,3 +164,15 @@ fn a_signal_tells_how_many_lines_are_missing() {
     assert_eq!(read_packet(&mut stream), [0xe0, 0]);
     publisher.wait().said(143, "1 of 1 lines read were not confirmed");
 }
+
+#[test]
+fn input_that_cannot_be_read_is_an_error() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    // A directory can be opened but not read.
+    let directory = std::fs::File::open(broker.dir()).unwrap();
+    let publish = args(&port, &["-t", "a", "-q", "1", "-l"]);
+    Running::start(midge_pub().args(publish).stdin(directory))
+        .wait()
+        .said(1, "cannot read standard input: Is a directory");
+}
