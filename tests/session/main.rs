@@ -6,6 +6,7 @@ mod connecting;
 mod cuts;
 mod disconnecting;
 mod harness;
+mod hostile;
 mod keeping_alive;
 mod model;
 mod publishing;

@@ -1,6 +1,7 @@
 //! Random commands, chunks and link cuts against the model of a broker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use midge::codec::Version;
 use midge::session::AckHandle;
@@ -11,10 +12,10 @@ use crate::support::*;
 const TOPICS: [&str; 3] = ["t", "topic/1", "topic/2"];
 
 /// SplitMix64: small, and the same everywhere.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,7 +23,7 @@ impl Random {
         ((z ^ (z >> 31)) % bound as u64) as usize
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
@@ -353,10 +354,14 @@ fn run(seed: u64) {
     world.check_leaks();
 }
 
-/// `MIDGE_SEEDS=17..18` runs a single seed again, a longer range looks further.
+/// The seeds to run: these, or those that `MIDGE_SEEDS` asks for, as in `17..18`.
+pub fn seeds(default: Range<u64>) -> Range<u64> {
+    let Ok(asked) = std::env::var("MIDGE_SEEDS") else { return default };
+    let (first, end) = asked.split_once("..").expect("a range of seeds");
+    first.parse().unwrap()..end.parse().unwrap()
+}
+
 #[test]
 fn whatever_happens_every_promise_is_kept() {
-    let seeds = std::env::var("MIDGE_SEEDS").unwrap_or_else(|_| "0..3000".to_owned());
-    let (first, end) = seeds.split_once("..").expect("a range of seeds");
-    (first.parse().unwrap()..end.parse().unwrap()).for_each(run);
+    seeds(0..3000).for_each(run);
 }
