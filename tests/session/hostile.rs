@@ -9,8 +9,10 @@ use crate::support::*;
 
 /// A packet that a broker might send, about one of a few identifiers.
 fn packet(random: &mut Random, v5: bool) -> Vec<u8> {
-    let id = [0, random.below(9) as u8];
-    let code = [0, 1, 2, 0x10, 0x80, 0x87, 0x91, 0x92, 0x97][random.below(9)];
+    let rare = random.one_in(20);
+    let id = [0, if rare { 0 } else { 1 + random.below(8) as u8 }];
+    let code =
+        if rare { random.below(256) as u8 } else { [0, 0, 0, 0x80, 0x87, 0x97][random.below(6)] };
     let properties: &[u8] = [
         &[0][..],
         &[0],
@@ -23,24 +25,33 @@ fn packet(random: &mut Random, v5: bool) -> Vec<u8> {
         &[5, 0x11, 0, 0, 0, 1],
         &[2, 0x0B, 7],
         &[0xFF, 0xFF, 0xFF, 0x7F],
-    ][random.below(11)];
+    ][if rare { random.below(11) } else { 0 }];
     let properties = if v5 { properties } else { &[] };
     let publish = |first: u8, id: &[u8], topic: &[u8]| {
         (first, [&[0, topic.len() as u8], topic, id, properties, b"payload"].concat())
     };
     let dup = (random.below(2) as u8) << 3;
-    let (first, body) = match random.below(16) {
+    let (first, body) = match if rare { random.below(16) } else { 1 + random.below(14) } {
         0 => (0x20, [&[random.below(2) as u8, code][..], properties].concat()),
         1 => publish(0x30, &[], b"t"),
         2 => publish(0x32 | dup, &id, b"t"),
         3 | 4 => publish(0x34 | dup, &id, b"topic"),
-        5 => publish(0x30, &[], b""),
-        6 => publish(0x30 | random.below(16) as u8, &id, b"t"),
-        7 | 8 => (0x40 | (random.below(2) as u8) << 4, id.to_vec()),
-        9 => ([0x40, 0x50, 0x62, 0x70][random.below(4)], [&id[..], &[code], properties].concat()),
+        5 if rare => publish(0x30, &[], b""),
+        6 if rare => publish(0x30 | random.below(16) as u8, &id, b"t"),
+        5 | 6 => (0x62, id.to_vec()),
+        7 => (0x40 | (random.below(2) as u8) << 4, id.to_vec()),
+        8 | 9 if rare => {
+            ([0x40, 0x50, 0x62, 0x70][random.below(4)], [&id[..], &[code], properties].concat())
+        }
         10 => (0x62, id.to_vec()),
         11 => (0x70, id.to_vec()),
-        12 => (0x90, [&id[..], properties, &[code, 0][..random.below(3)]].concat()),
+        8 => (0x40, id.to_vec()),
+        9 => (0x50, id.to_vec()),
+        12 => (
+            0x90,
+            [&id[..], properties, &[code.max(0x80), 0][..if rare { random.below(3) } else { 2 }]]
+                .concat(),
+        ),
         13 => (0xB0, [&id[..], properties, &[code][..usize::from(v5)]].concat()),
         14 => (0xD0, Vec::new()),
         _ => ([0xE0, 0xF0, 0x10, 0xC0][random.below(4)], [&[code][..], properties].concat()),
@@ -148,7 +159,7 @@ impl Attack {
             let over = self.closing();
             let messages = self.client.messages.len();
             let mut bytes = packet(&mut self.random, self.v5);
-            if self.random.one_in(12) {
+            if self.random.one_in(40) {
                 mutate(&mut self.random, &mut bytes);
             }
             self.client.receive(&bytes);
