@@ -98,6 +98,13 @@ impl<T: Copy> PacketIds<T> {
         }
     }
 
+    /// Frees the table while no identifier is in use.
+    pub(super) fn put_away(&mut self) {
+        if self.used == 0 {
+            self.pages = Vec::new();
+        }
+    }
+
     /// Makes all identifiers unused. The next ones follow on from them all the same.
     pub(super) fn clear(&mut self) {
         self.pages.clear();

@@ -8,6 +8,7 @@ use crate::codec::{
 };
 
 use super::alias::AliasReceiver;
+use super::traffic::put_away;
 use super::{AckHandle, Config, Inbox, ProtocolError, Received, Verdict};
 
 /// Holds the receiving half of a session.
@@ -238,6 +239,11 @@ impl Incoming {
     /// Whether nothing would be lost with this half.
     pub(super) fn is_idle(&self) -> bool {
         self.exactly_once.is_empty() && self.unacknowledged.is_empty() && self.aliases.is_empty()
+    }
+
+    /// Frees the buffers of what is empty.
+    pub(super) fn put_away(&mut self) {
+        put_away(&mut self.unacknowledged);
     }
 
     /// The serial number of the message that is to be acknowledged next.

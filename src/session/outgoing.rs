@@ -12,7 +12,7 @@ use super::alias::{AliasSender, Aliased};
 use super::ids::PacketIds;
 use super::incoming::encode_ack;
 use super::send::Output;
-use super::traffic::IdUse;
+use super::traffic::{IdUse, put_away};
 use super::window::{Phase, Window};
 use super::{
     Config, Event, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss, Ticket,
@@ -305,6 +305,14 @@ impl Outgoing {
     /// Whether nothing would be lost with this half.
     pub(super) fn is_idle(&self) -> bool {
         self.message_count() == 0
+    }
+
+    /// Frees the buffers of what is empty.
+    pub(super) fn put_away(&mut self) {
+        put_away(&mut self.queue);
+        put_away(&mut self.release_again);
+        put_away(&mut self.unconfirmed);
+        self.window.put_away();
     }
 
     /// Ends every message that is not finished.

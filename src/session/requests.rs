@@ -11,7 +11,7 @@ use crate::codec::{
 
 use super::ids::PacketIds;
 use super::send::Output;
-use super::traffic::IdUse;
+use super::traffic::{IdUse, put_away};
 use super::{
     Event, Limits, ProtocolError, RequestFailure, SubscribeReceipt, SubscribeRequest, Ticket,
     Transmit, UnsubscribeRequest,
@@ -85,6 +85,12 @@ impl Requests {
     /// Whether nothing would be lost with it.
     pub(super) fn is_idle(&self) -> bool {
         self.request_count() == 0 && self.live.is_empty()
+    }
+
+    /// Frees the buffers of what is empty.
+    pub(super) fn put_away(&mut self) {
+        put_away(&mut self.waiting);
+        put_away(&mut self.pending);
     }
 
     /// When the oldest request counts as unanswered.

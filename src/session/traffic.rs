@@ -1,5 +1,7 @@
 //! The part of a session that an idle connection does without.
 
+use std::collections::VecDeque;
+
 use super::ids::PacketIds;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
@@ -26,12 +28,22 @@ pub(super) enum IdUse {
 }
 
 impl Session {
-    /// Frees the traffic if nothing would be lost with it.
+    /// Frees what is not needed while nothing happens.
     pub(super) fn put_away(&mut self) {
-        if self.traffic.as_ref().is_some_and(|traffic| traffic.is_idle()) {
+        let Some(traffic) = &mut self.traffic else { return };
+        if traffic.is_idle() {
             self.traffic = None;
             // Serial numbers start again: handles from before must not fit.
             self.link = self.link.wrapping_add(1);
+        } else {
+            traffic.outgoing.put_away();
+            traffic.incoming.put_away();
+            traffic.requests.put_away();
+            traffic.ids.put_away();
+            if traffic.control.is_empty() {
+                traffic.control = Vec::new();
+            }
+            put_away(&mut self.events);
         }
     }
 
@@ -60,6 +72,13 @@ pub(super) fn traffic<'a>(
         }
         traffic
     })
+}
+
+/// Frees the buffer of a queue with nothing in it.
+pub(super) fn put_away<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
 }
 
 impl Traffic {

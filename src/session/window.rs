@@ -7,7 +7,7 @@ use crate::codec::{PacketId, QoS, ReasonCode};
 use super::Ticket;
 use super::ids::PacketIds;
 use super::message::Message;
-use super::traffic::IdUse;
+use super::traffic::{IdUse, put_away};
 
 /// Finds the messages in flight by sequence number and knows which are still to be sent again.
 ///
@@ -176,6 +176,11 @@ impl Window {
         self.count = 0;
         self.occupied = 0;
         std::mem::take(&mut self.entries).into_iter().flatten()
+    }
+
+    /// Frees the buffer of an empty window.
+    pub(super) fn put_away(&mut self) {
+        put_away(&mut self.entries);
     }
 
     /// Gives the messages new sequence numbers, without gaps and above all that were used before.
