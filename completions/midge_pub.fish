@@ -5,11 +5,32 @@ complete -c midge_pub -s q -l qos -d 'Quality of service: 0, 1 or 2' -r
 complete -c midge_pub -l repeat -d 'Publish the message this many times, one after the other. Not for -l' -r
 complete -c midge_pub -l repeat-delay -d 'Seconds between the end of one publish and the next of --repeat; fractions are allowed' -r
 complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on their way at a time [default: 100 for -l, but 20 for -l -q 2 before MQTT 5; otherwise 20]' -r
-complete -c midge_pub -s h -l host -d 'Name or address of the broker' -r
-complete -c midge_pub -s p -l port -d 'Port of the broker' -r
-complete -c midge_pub -s L -l url -d 'Broker, credentials and topic in one, `mqtt://user:password@host:port/topic`; user, password and port may be left out. Of this and -h, -p, -u and -P, what is given later counts' -r
+complete -c midge_pub -s h -l host -d 'Name or address of the broker. With -p 0, the path of its Unix socket' -r
+complete -c midge_pub -s p -l port -d 'Port of the broker [default: 1883, or 8883 with --cafile, --capath or --psk]. Port 8883 turns TLS on; 0 means a Unix socket' -r
+complete -c midge_pub -l unix -d 'Connect to the Unix socket at this path' -r -F
+complete -c midge_pub -s L -l url -d 'Broker, credentials and topic in one, SCHEME://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC. Schemes: mqtt, mqtts (TLS), ws, wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u and -P, what is given later counts' -r
+complete -c midge_pub -s A -d 'Local address, or a name for one, to connect from' -r
 complete -c midge_pub -s k -l keepalive -d 'Seconds between signs of life when nothing else is sent (5 to 65535). The connection is given up when the broker leaves one unanswered, or takes longer than this to accept it' -r
 complete -c midge_pub -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5)' -r
+complete -c midge_pub -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://[USER:PASSWORD@]HOST[:PORT]; it looks up the name of the broker' -r
+complete -c midge_pub -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
+complete -c midge_pub -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r
+complete -c midge_pub -l cafile -d 'PEM file with the certificates of the authorities to trust, in place of the system\'s. It turns TLS on' -r -F
+complete -c midge_pub -l capath -d 'Directory with such files, named *.pem, *.crt, *.cer or as "openssl rehash" names them. It turns TLS on' -r -F
+complete -c midge_pub -l cert -d 'PEM file with the client\'s certificate, and those of its issuers behind it. Needs --key' -r -F
+complete -c midge_pub -l key -d 'PEM file with the private key of the client\'s certificate. The passphrase of an encrypted one is asked for, once, unless --keypass-file or --keypass gives it' -r -F
+complete -c midge_pub -l keyform -d 'Form of the private key: only pem. Engines are not supported' -r
+complete -c midge_pub -l keypass -d 'Passphrase of the private key. Other users of this machine can see it in the list of processes' -r
+complete -c midge_pub -l keypass-file -d 'File with the passphrase of the private key; one final newline is dropped' -r -F
+complete -c midge_pub -l tls-version -d 'Lowest version of TLS to accept [default: tlsv1.2]' -r -f -a "tlsv1.2\t''
+tlsv1.3\t''"
+complete -c midge_pub -l tls-alpn -d 'Protocol to ask for by ALPN, such as mqtt' -r
+complete -c midge_pub -l tls-server-name -d 'Name to ask the broker for (SNI) and to look for in its certificate, in place of the host' -r
+complete -c midge_pub -l ciphers -d 'Cipher suites to offer, by their IANA or OpenSSL names with colons between, and no others' -r
+complete -c midge_pub -l crlfile -d 'PEM file with certificate revocation lists; may be repeated. Each certificate of the broker\'s chain must then be covered by a list that has not expired' -r -F
+complete -c midge_pub -l tls-keylog -d 'File to append the secrets of the sessions to, for programs that analyse captured traffic. Whoever can read it can read the traffic' -r -F
+complete -c midge_pub -l psk -d 'Key that the broker shares with the client, in hexadecimal, in place of certificates. It turns TLS on, needs --psk-identity, and a build with the feature psk' -r
+complete -c midge_pub -l psk-identity -d 'Name of the key of --psk' -r
 complete -c midge_pub -s i -l id -d 'Client identifier. Without it (and without -I) the broker chooses one' -r
 complete -c midge_pub -s I -l id-prefix -d 'Client identifier made of this prefix and the process id' -r
 complete -c midge_pub -s u -l username -d 'User name' -r
@@ -21,6 +42,13 @@ complete -c midge_pub -s s -l stdin-file -d 'Publish everything on standard inpu
 complete -c midge_pub -s l -l stdin-line -d 'Publish each line of standard input as a message. Lines wait while the connection is down'
 complete -c midge_pub -s n -l null-message -d 'Publish an empty message'
 complete -c midge_pub -s r -l retain -d 'Have the broker retain the message'
+complete -c midge_pub -l ws -d 'Speak MQTT over WebSocket'
+complete -c midge_pub -s S -d 'Look up the brokers of the domain -h in its DNS SRV records. Needs a build with the feature srv'
+complete -c midge_pub -l nodelay -d 'Send small packets at once (TCP_NODELAY). They always are; the option is there for scripts'
+complete -c midge_pub -l tls-use-os-certs -d 'Trust the authorities of the system; with --cafile or --capath, those too. It turns TLS on, as port 8883 does by itself'
+complete -c midge_pub -l insecure -d 'Do not check that the broker\'s certificate is for the host; everything else is checked. Whoever has a certificate of a trusted authority can then pose as the broker'
+complete -c midge_pub -l insecure-accept-any-certificate -d 'Check nothing about the broker\'s certificate. Anybody on the way can then pose as the broker, and read and change everything'
+complete -c midge_pub -l no-tls -d 'No TLS, whatever the other options and the port say'
 complete -c midge_pub -s c -l disable-clean-session -d 'Keep the session on the broker: subscriptions and messages that arrive while the client is away. Needs -i'
 complete -c midge_pub -l will-retain -d 'Retain the will'
 complete -c midge_pub -s d -l debug -d 'Print each packet sent and received, on standard output'

@@ -3,7 +3,10 @@
 
 use std::{
     future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,13 +27,15 @@ use super::{
     signals::Signals,
     stdio::{self, StdoutError},
 };
+#[cfg(feature = "socks5")]
+use crate::net::ProxyProblem;
 use crate::{
     client::{
         Client, ClientBuilder, CloseReason, ConnectError, DisconnectCause, DisconnectInfo,
         PublishError, Reconnect, State, Will,
     },
     codec::{Properties, ReasonCode, Version},
-    net::ConnectOptions,
+    net,
 };
 
 /// Between two attempts to connect again passes a random time of up to one second, which doubles
@@ -111,26 +116,39 @@ impl Session {
     /// The client of `plan`, with what every tool wants of it.
     ///
     /// # Errors
-    /// A will that cannot be sent.
+    /// A will that cannot be sent, and TLS files that cannot be used.
     pub fn builder(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
         let (tool, quiet, version) = (self.tool, self.log.quiet, self.version);
         let (lost, unmade) = (Arc::clone(&self.fatal), Arc::clone(&self.fatal));
-        let mut builder = ClientBuilder::new(plan.endpoint.clone())
+        let was_connected = Arc::new(AtomicBool::new(false));
+        let connected = Arc::clone(&was_connected);
+        let mut options = plan.transport.connect_options()?;
+        options.connect_timeout = plan.keep_alive;
+        let mut builder = ClientBuilder::new(plan.transport.endpoint.clone())
             .version(plan.version)
             .client_id(&plan.client_id)
             .clean_start(plan.clean_start)
             .keep_alive(plan.keep_alive)
-            .connect_options(ConnectOptions { connect_timeout: plan.keep_alive, ..<_>::default() })
+            .connect_options(options)
             .maximum_packet_size(MAX_PACKET_BYTES)
             .retry_first_connect(false)
-            .on_disconnect(move |info, _| match &info.cause {
-                DisconnectCause::Protocol(_) => lost.record(disconnect_failure(info.cause.clone())),
-                _ if !quiet => warn_of_loss(tool, info),
-                _ => {}
+            .on_disconnect(move |info, _| {
+                connected.store(true, Ordering::Relaxed);
+                match &info.cause {
+                    DisconnectCause::Protocol(_) => {
+                        lost.record(disconnect_failure(info.cause.clone()));
+                    }
+                    _ if !quiet => warn_of_loss(tool, info),
+                    _ => {}
+                }
             })
             .on_connect_failure(move |error, _| {
+                let failure = connect_failure(error.clone(), version);
                 if matches!(error, ConnectError::Protocol(_)) || !error.is_retryable() {
-                    unmade.record(connect_failure(error.clone(), version));
+                    unmade.record(failure);
+                } else if was_connected.load(Ordering::Relaxed) && !quiet {
+                    // The first attempt is the only one, and its failure that of the tool.
+                    warn_of_retry(tool, &failure);
                 }
             });
         if let Some(username) = &plan.username {
@@ -255,10 +273,13 @@ fn timed_out() -> Failure {
 
 fn warn_of_loss(tool: Tool, info: &DisconnectInfo) {
     if info.will_reconnect_in.is_some() {
-        let cause = Failure::new(Exit::ConnectionLost, info.cause.clone());
-        let text = cause.text().unwrap_or_default();
-        stdio::report(tool.name(), &format!("{text}; connecting again"));
+        warn_of_retry(tool, &Failure::new(Exit::ConnectionLost, info.cause.clone()));
     }
+}
+
+fn warn_of_retry(tool: Tool, cause: &Failure) {
+    let text = cause.text().unwrap_or_default();
+    stdio::report(tool.name(), &format!("{text}; connecting again"));
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -287,7 +308,7 @@ pub fn close_failure(reason: CloseReason, version: Version) -> Failure {
 /// The failure of an attempt to connect.
 pub fn connect_failure(error: ConnectError, version: Version) -> Failure {
     let exit = match &error {
-        ConnectError::Network(_) => Exit::Failure,
+        ConnectError::Network(error) => network_exit(error),
         ConnectError::Refused { reason, .. } => match (version, reason.to_v3_connack()) {
             (Version::V31 | Version::V311, Some(code)) => Exit::RefusedV3(code),
             _ => Exit::Refused(reason.code()),
@@ -301,6 +322,18 @@ pub fn connect_failure(error: ConnectError, version: Version) -> Failure {
             Failure::new(exit, anyhow!("{error}; choose another version with -V"))
         }
         _ => Failure::new(exit, error),
+    }
+}
+
+fn network_exit(error: &net::ConnectError) -> Exit {
+    match error {
+        #[cfg(feature = "tls")]
+        net::ConnectError::Tls { .. } => Exit::TlsFailure,
+        #[cfg(feature = "socks5")]
+        net::ConnectError::Proxy { problem, .. } if *problem != ProxyProblem::Unreachable => {
+            Exit::ProxyFailure
+        }
+        _ => Exit::Failure,
     }
 }
 

@@ -18,6 +18,10 @@ pub enum Exit {
     Refused(u8),
     /// The peer broke the protocol.
     ProtocolError,
+    /// TLS did not come about: the broker is not to be trusted, or does not speak it.
+    TlsFailure,
+    /// The proxy did not connect to the broker.
+    ProxyFailure,
     /// The connection was lost after it had been accepted.
     ConnectionLost,
     /// The peer stopped answering.
@@ -56,6 +60,8 @@ impl Exit {
             Self::NotStarted => 3,
             Self::Unreachable => 5,
             Self::ConnectionLost => 7,
+            Self::TlsFailure => 8,
+            Self::ProxyFailure => 16,
             Self::KeepAlive => 19,
             Self::TimedOut => 27,
             Self::Signal(number) => 128u8.saturating_add(number),
@@ -87,6 +93,10 @@ impl Exit {
             }
             Self::ProtocolError => "The other side broke the protocol, or speaks another one.",
             Self::ConnectionLost => "The connection was lost.",
+            Self::TlsFailure => {
+                "TLS did not come about: the broker is not to be trusted, or speaks no TLS."
+            }
+            Self::ProxyFailure => "The proxy did not connect to the broker.",
             Self::KeepAlive => "The broker stopped answering.",
             Self::TimedOut => "The time given on the command line was up.",
             Self::SomeFailed => "Some clients could not connect, or lost their connections.",
@@ -185,6 +195,8 @@ mod tests {
     fn codes_are_those_of_the_mosquitto_tools() {
         assert_eq!(Exit::TimedOut.code(), 27);
         assert_eq!(Exit::ConnectionLost.code(), 7);
+        assert_eq!(Exit::TlsFailure.code(), 8);
+        assert_eq!(Exit::ProxyFailure.code(), 16);
         assert_eq!(Exit::KeepAlive.code(), 19);
         assert_eq!(Exit::RefusedV3(5).code(), 5);
         assert_eq!(Exit::Refused(135).code(), 135);

@@ -21,13 +21,18 @@ pub mod lines;
 mod load;
 pub mod log;
 pub mod opts;
+pub mod order;
 mod password;
 pub mod plan;
 pub mod printer;
 pub mod publish;
+pub mod secret_input;
 pub mod signals;
 pub mod stdio;
 pub mod subscribe;
+#[cfg(feature = "tls")]
+pub mod tls;
+pub mod transport;
 
 use exit::{Exit, Failure};
 use publish::PublishCommand;

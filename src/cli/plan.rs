@@ -4,14 +4,16 @@
 use std::{process, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use clap::{ArgMatches, parser::ValueSource};
+use clap::ArgMatches;
 
-use super::opts::{
-    ClientOptions, PublishOptions, Secret, SourceOptions, SubscribeOptions, WillOptions,
+use super::{
+    opts::{ClientOptions, PublishOptions, Secret, SourceOptions, SubscribeOptions, WillOptions},
+    order::Order,
+    transport::TransportPlan,
 };
 use crate::{
     codec::{QoS, SubscribeOptions as FilterOptions, TopicFilter, TopicName, Version},
-    net::{Endpoint, Scheme},
+    net::Endpoint,
 };
 
 /// The largest packet that MQTT knows.
@@ -22,8 +24,8 @@ pub const MAX_PAYLOAD_BYTES: usize = 268_435_455;
 /// How to connect, and as whom.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
-    /// Where the broker is.
-    pub endpoint: Endpoint,
+    /// Where the broker is, and how to get there.
+    pub transport: TransportPlan,
     /// The protocol version.
     pub version: Version,
     /// The client identifier; empty for one that the broker chooses.
@@ -94,14 +96,12 @@ impl ClientPlan {
     /// # Errors
     /// Options that do not go together, and names that MQTT does not allow.
     pub fn new(options: &ClientOptions, matches: &ArgMatches) -> Result<Self> {
-        let ClientOptions { connection, identity, will, .. } = options;
+        let ClientOptions { connection, transport, tls, identity, will, .. } = options;
         let version = connection.protocol_version;
         let order = Order(matches);
 
         let url = connection.url.as_ref();
         let from_url = |id: &str| url.filter(|_| order.is_later("url", id));
-        let host = from_url("host").map_or(connection.host.as_str(), Endpoint::host);
-        let port = from_url("port").map_or(connection.port, Endpoint::port);
         let username = match from_url("username").and_then(Endpoint::username) {
             Some(username) => Some(username.to_owned()),
             None => identity.username.clone(),
@@ -127,7 +127,7 @@ impl ClientPlan {
         };
 
         Ok(Self {
-            endpoint: Endpoint::new(Scheme::Mqtt, host, port),
+            transport: TransportPlan::new(connection, transport, tls, order)?,
             version,
             client_id,
             clean_start: !persistent,
@@ -228,27 +228,6 @@ fn topic_name(option: &str, topic: &str) -> Result<TopicName> {
         .with_context(|| format!("{option} {topic:?} is not a topic to publish to"))
 }
 
-/// The order of the options on the command line.
-struct Order<'a>(&'a ArgMatches);
-
-impl Order<'_> {
-    /// Whether `first` stands behind the last `second`; an option left out stands before all.
-    fn is_later(&self, first: &str, second: &str) -> bool {
-        self.place(first) > self.place(second)
-    }
-
-    fn place(&self, id: &str) -> Option<usize> {
-        let matches = self.0;
-        // An option that this tool does not have is one that is not given.
-        let source = matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
-        if source == Some(ValueSource::CommandLine) {
-            matches.indices_of(id).and_then(Iterator::last)
-        } else {
-            None
-        }
-    }
-}
-
 /// A client identifier of 23 characters, the most that MQTT 3.1 allows.
 fn random_client_id() -> String {
     use std::hash::{BuildHasher, RandomState};
@@ -317,7 +296,10 @@ mod tests {
     #[test]
     fn nothing_given_is_a_clean_session_with_the_local_broker() {
         let plan = client("").unwrap();
-        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("localhost", 1883));
+        assert_eq!(
+            (plan.transport.endpoint.host(), plan.transport.endpoint.port()),
+            ("localhost", 1883)
+        );
         assert_eq!((plan.version, plan.client_id.as_str()), (Version::V311, ""));
         assert!(plan.clean_start && plan.session_expiry.is_none() && plan.will.is_none());
         assert_eq!(plan.keep_alive, Duration::from_secs(60));
@@ -327,15 +309,15 @@ mod tests {
     fn what_stands_behind_the_url_overrides_it_and_the_other_way_round() {
         let url = "-L mqtt://u:p@url:1/topic";
         let plan = client(&format!("-h other -p 2 -u x -P y {url}")).unwrap();
-        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("url", 1));
+        assert_eq!((plan.transport.endpoint.host(), plan.transport.endpoint.port()), ("url", 1));
         assert_eq!(plan.username.as_deref(), Some("u"));
         assert_eq!(plan.password.unwrap().as_bytes(), b"p");
         let plan = client(&format!("{url} -h other -p 2 -u x -P y")).unwrap();
-        assert_eq!((plan.endpoint.host(), plan.endpoint.port()), ("other", 2));
+        assert_eq!((plan.transport.endpoint.host(), plan.transport.endpoint.port()), ("other", 2));
         assert_eq!(plan.username.as_deref(), Some("x"));
         assert_eq!(plan.password.unwrap().as_bytes(), b"y");
         let plan = client("-u x -L mqtt://url/topic").unwrap();
-        assert_eq!((plan.endpoint.port(), plan.username.as_deref()), (1883, Some("x")));
+        assert_eq!((plan.transport.endpoint.port(), plan.username.as_deref()), (1883, Some("x")));
 
         assert_eq!(&*publish(&format!("{url} -n")).unwrap().topic, "topic");
         assert_eq!(&*publish(&format!("{url} -n -t last")).unwrap().topic, "last");

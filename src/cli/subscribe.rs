@@ -49,6 +49,8 @@ pub const EXITS: &[Exit] = &[
     Exit::RefusedV3(0),
     Exit::ProtocolError,
     Exit::ConnectionLost,
+    Exit::TlsFailure,
+    Exit::ProxyFailure,
     Exit::KeepAlive,
     Exit::TimedOut,
     Exit::Refused(0),

@@ -42,7 +42,7 @@ fn an_error_tells_where_the_options_are_explained() {
 
 #[test]
 fn options_that_do_not_exist_are_refused() {
-    for word in ["-Z", "--nope", "-D", "-x", "--insecure", "--unix", "-A", "-o"] {
+    for word in ["-Z", "--zz", "-D", "-x", "-o"] {
         both_refuse(&[word], &format!("unknown option '{word}'"));
     }
     // Each tool has options that the other one has not.
@@ -98,9 +98,8 @@ fn values_out_of_range_are_refused() {
         |value, option, why: &str| format!("invalid value '{value}' for '{option}': {why}");
     for (word, value, option, why) in [
         ("-h", "", "--host <HOST>", "must not be empty"),
-        ("-p", "0", "--port <PORT>", "0 is not in 1..=65535"),
-        ("-p", "65536", "--port <PORT>", "65536 is not in 1..=65535"),
-        ("-p", "-1", "--port <PORT>", "-1 is not in 1..=65535"),
+        ("-p", "65536", "--port <PORT>", "65536 is not in 0..=65535"),
+        ("-p", "-1", "--port <PORT>", "-1 is not in 0..=65535"),
         ("-p", "mqtt", "--port <PORT>", "invalid digit found in string"),
         ("-k", "4", "--keepalive <SECONDS>", "4 is not in 5..=65535"),
         ("-k", "65536", "--keepalive <SECONDS>", "65536 is not in 5..=65535"),
@@ -114,11 +113,16 @@ fn values_out_of_range_are_refused() {
         ("-q", "3", "--qos <QOS>", "must be 0, 1 or 2"),
         ("-q", "-1", "--qos <QOS>", "must be 0, 1 or 2"),
         ("--will-qos", "3", "--will-qos <QOS>", "must be 0, 1 or 2"),
-        ("-L", "mqtt://h", "--url <URL>", "the topic is missing: write mqtt://HOST/TOPIC"),
-        ("-L", "mqtts://h/t", "--url <URL>", "mqtts:// is not supported: use mqtt://"),
-        ("-L", "mqtt://h:0/t", "--url <URL>", "\"0\" is not a port number from 1 to 65535"),
     ] {
         both_refuse(&[word, value], &invalid(value, option, why));
+    }
+    // A URL may hold a password, which is not repeated.
+    for (url, why) in [
+        ("mqtt://h", "the topic is missing: write mqtt://HOST/TOPIC"),
+        ("mqtts://u:p@h/", "the topic is missing: write mqtts://HOST/TOPIC"),
+        ("mqtt://h:0/t", "\"0\" is not a port number from 1 to 65535"),
+    ] {
+        both_refuse(&["-L", url], &format!("invalid value for '--url <URL>': {why}"));
     }
     for (word, value, option, why) in [
         ("-M", "0", "-M <COUNT>", "number would be zero for non-zero type"),

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::{ConnectionOptions, IdentityOptions, LogOptions, WillOptions};
+use super::{
+    ConnectionOptions, IdentityOptions, LogOptions, TlsOptions, TransportOptions, WillOptions,
+};
 
 /// Everything about the client but its job.
 #[derive(Args, Clone, Debug)]
@@ -10,6 +12,12 @@ pub struct ClientOptions {
     /// Where the broker is.
     #[command(flatten)]
     pub connection: ConnectionOptions,
+    /// What lies between.
+    #[command(flatten)]
+    pub transport: TransportOptions,
+    /// How the connection is secured.
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// Who connects.
     #[command(flatten)]
     pub identity: IdentityOptions,

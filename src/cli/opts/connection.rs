@@ -1,28 +1,54 @@
 //! Where the broker is, and how to speak to it.
 
+use std::path::PathBuf;
+
 use clap::{Args, value_parser};
 
 use super::value;
-use crate::{codec::Version, net::Endpoint};
+use crate::{
+    codec::Version,
+    net::{BindAddress, Endpoint},
+};
 
 /// Options about the connection.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionOptions {
-    /// Name or address of the broker.
+    /// Name or address of the broker. With -p 0, the path of its Unix socket.
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     #[arg(value_parser = value::not_empty)]
     pub host: String,
 
-    /// Port of the broker.
-    #[arg(short, long, value_name = "PORT", default_value_t = 1883)]
-    #[arg(value_parser = value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// Port of the broker [default: 1883, or 8883 with --cafile, --capath or --psk]. Port 8883 turns TLS
+    /// on; 0 means a Unix socket.
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Option<u16>,
 
-    /// Broker, credentials and topic in one, `mqtt://user:password@host:port/topic`; user, password
-    /// and port may be left out. Of this and -h, -p, -u and -P, what is given later counts.
-    #[arg(short = 'L', long, value_name = "URL", value_parser = value::mqtt_url)]
+    /// Connect to the Unix socket at this path.
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+
+    /// Broker, credentials and topic in one, SCHEME://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC. Schemes: mqtt,
+    /// mqtts (TLS), ws, wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u
+    /// and -P, what is given later counts.
+    #[arg(short = 'L', long, value_name = "URL", value_parser = value::hidden(value::tool_url))]
     pub url: Option<Endpoint>,
+
+    /// Speak MQTT over WebSocket.
+    #[arg(long)]
+    pub ws: bool,
+
+    /// Local address, or a name for one, to connect from.
+    #[arg(short = 'A', value_name = "ADDRESS", value_parser = value::bind_address)]
+    pub bind: Option<BindAddress>,
+
+    /// Look up the brokers of the domain -h in its DNS SRV records. Needs a build with the feature srv.
+    #[arg(short = 'S')]
+    pub srv: bool,
+
+    /// Send small packets at once (TCP_NODELAY). They always are; the option is there for scripts.
+    #[arg(long)]
+    pub nodelay: bool,
 
     /// Seconds between signs of life when nothing else is sent (5 to 65535). The connection is
     /// given up when the broker leaves one unanswered, or takes longer than this to accept it.

@@ -2,6 +2,7 @@
 
 mod client;
 mod connection;
+pub mod feature;
 mod general;
 mod identity;
 pub mod load;
@@ -9,6 +10,8 @@ mod output;
 mod passwd;
 mod publish;
 mod subscribe;
+mod tls;
+mod transport;
 pub mod value;
 mod will;
 
@@ -21,5 +24,7 @@ pub use output::{LogOptions, OutputOptions};
 pub use passwd::{FileOperand, PasswdCommand, PasswdOptions, SecretOptions, VerifyOptions};
 pub use publish::{PublishOptions, SourceOptions};
 pub use subscribe::SubscribeOptions;
+pub use tls::TlsOptions;
+pub use transport::TransportOptions;
 pub use value::{Secret, WordBytes};
 pub use will::WillOptions;

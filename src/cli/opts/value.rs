@@ -1,13 +1,21 @@
 //! Values of options: their parsers, and the type that keeps secrets out of every printout.
 
-use std::{ffi::OsString, fmt, str::FromStr};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    str::FromStr,
+};
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{
+    Arg, Command, Error,
+    builder::{OsStringValueParser, TypedValueParser},
+    error::ErrorKind,
+};
 use zeroize::Zeroizing;
 
 use crate::{
     codec::{QoS, Version},
-    net::{Endpoint, Scheme},
+    net::{BindAddress, Endpoint, Scheme},
 };
 
 /// Parses `0`, `1` or `2`.
@@ -28,16 +36,33 @@ pub fn version(text: &str) -> Result<Version, String> {
     }
 }
 
-/// Parses a URL with a topic, over a transport that these tools have.
-pub fn mqtt_url(text: &str) -> Result<Endpoint, String> {
-    let endpoint = Endpoint::parse(text).map_err(|error| error.to_string())?;
-    if endpoint.scheme() != Scheme::Mqtt {
-        return Err(format!("{}:// is not supported: use mqtt://", endpoint.scheme()));
-    }
-    if endpoint.path().is_none_or(str::is_empty) {
-        return Err("the topic is missing: write mqtt://HOST/TOPIC".to_owned());
+/// Parses the URL of `-L`: with a topic, except where a socket's path has its place.
+pub fn tool_url(text: &str) -> Result<Endpoint, String> {
+    let endpoint = url(text)?;
+    if endpoint.scheme() != Scheme::Unix && endpoint.path().is_none_or(str::is_empty) {
+        return Err(format!("the topic is missing: write {}://HOST/TOPIC", endpoint.scheme()));
     }
     Ok(endpoint)
+}
+
+/// Parses a URL of any scheme.
+pub fn url(text: &str) -> Result<Endpoint, String> {
+    Endpoint::parse(text).map_err(|error| error.to_string())
+}
+
+/// Parses a local address, or a name for one.
+pub fn bind_address(text: &str) -> Result<BindAddress, String> {
+    let Ok(address) = not_empty(text)?.parse();
+    Ok(address)
+}
+
+/// Parses a form of a private key, which there is only one of.
+pub fn keyform(text: &str) -> Result<(), String> {
+    match text {
+        "pem" => Ok(()),
+        "engine" => Err("engines are not supported: use a key file in PEM form".to_owned()),
+        _ => Err("must be pem".to_owned()),
+    }
 }
 
 /// Parses a number of seconds with an optional fraction.
@@ -51,6 +76,30 @@ pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
 /// Parses a text that must not be empty.
 pub fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A parser for a value that may hold a secret: its errors do not repeat the value.
+pub fn hidden<T>(parse: fn(&str) -> Result<T, String>) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    Hidden(parse)
+}
+
+#[derive(Clone)]
+struct Hidden<T>(fn(&str) -> Result<T, String>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Hidden<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
+        let text = value.to_str().ok_or_else(|| "must be UTF-8".to_owned());
+        text.and_then(self.0).map_err(|why| {
+            let name = arg.map_or(String::new(), |arg| format!(" for '{arg}'"));
+            let text = format!("invalid value{name}: {why}\n");
+            Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
 
 /// Bytes that come as one word of the command line. They need not be Unicode.
@@ -148,11 +197,29 @@ mod tests {
     }
 
     #[test]
-    fn a_url_needs_a_topic_and_a_supported_scheme() {
-        assert_eq!(mqtt_url("mqtt://h/a/b#c").unwrap().path(), Some("a/b#c"));
-        for bad in ["mqtt://h", "mqtt://h/", "mqtts://h/a", "h/a", "mqtt:///a"] {
-            assert!(mqtt_url(bad).is_err(), "{bad}");
+    fn a_url_needs_a_topic_where_it_has_room_for_one() {
+        assert_eq!(tool_url("mqtt://h/a/b#c").unwrap().path(), Some("a/b#c"));
+        assert_eq!(tool_url("wss://h/a").unwrap().path(), Some("a"));
+        assert!(tool_url("unix:///run/mqtt").is_ok());
+        for bad in ["mqtt://h", "mqtts://h/", "h/a", "mqtt:///a", "http://h/a"] {
+            assert!(tool_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_hidden_value_is_not_repeated() {
+        let command = Command::new("tool")
+            .arg(Arg::new("url").long("url").value_name("URL").value_parser(hidden(tool_url)));
+        let words = ["tool", "--url", "mqtt://ann:s3cret@h"];
+        let error = command.try_get_matches_from(words).unwrap_err().to_string();
+        assert_eq!(
+            error.lines().next(),
+            Some(
+                "error: invalid value for '--url <URL>': the topic is missing: write \
+                  mqtt://HOST/TOPIC"
+            )
+        );
+        assert!(!error.contains("s3cret"), "{error}");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use anyhow::{Context, anyhow};
 
 use super::reload::Reload;
-use super::signals::Signals;
 use super::{note, secret, username};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::opts::PasswdOptions;
+use crate::cli::secret_input::Signals;
 use crate::cli::stdio::Stdout;
 use crate::passwd::{
     Change, Editor, FileError, HashError, HashKind, Hasher, Missing, PasswordFile,

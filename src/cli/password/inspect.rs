@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use anyhow::{Context, anyhow};
 
-use super::signals::Signals;
 use super::{note, secret, username};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::opts::VerifyOptions;
+use crate::cli::secret_input::Signals;
 use crate::cli::stdio::{Stdout, single_line};
 use crate::passwd::{self, PasswordFile, Secret};
 

@@ -9,20 +9,18 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::opts::{GeneralOptions, PasswdCommand, PasswdOptions};
+use crate::cli::secret_input::Signals;
 use crate::cli::{Tool, stdio};
 use crate::passwd::{Username, UsernameError};
 
 mod change;
 mod grammar;
 mod inspect;
-mod prompt;
 mod reload;
 mod secret;
-mod signals;
 mod texts;
 
 pub(super) use grammar::join;
-use signals::Signals;
 
 /// The exit codes of the tool.
 pub(super) const EXITS: &[Exit] =

@@ -1,4 +1,4 @@
-//! Asking for a password on the terminal.
+//! Asking for a secret on the terminal.
 //!
 //! The terminal is set to neither echo nor edit lines (the kernel would cut them at 4096 bytes),
 //! while ^C, ^Z and ^\ still make signals; [`rpassword`] edits the line. Whatever ends the prompt,
@@ -27,53 +27,82 @@ use zeroize::Zeroizing;
 
 use super::signals::{Held, Signals};
 
-/// Why no password was typed.
+/// What the errors of a prompt call things.
+#[derive(Clone, Copy, Debug)]
+pub struct Wording {
+    /// What is asked for.
+    pub secret: &'static str,
+    /// The options that can be used in place of the prompt.
+    pub instead: &'static str,
+    /// What follows when nothing is typed, with its comma.
+    pub consequence: &'static str,
+}
+
+/// Why no secret was typed.
 #[derive(Debug, Error)]
-pub(super) enum PromptError {
-    #[error("no terminal to ask for the password on; use --stdin or --password-file")]
-    NoTerminal(#[source] io::Error),
-    #[error("interrupted, nothing was changed")]
-    Interrupted,
-    #[error("no password was typed, nothing was changed")]
-    Closed,
-    #[error("the prompt takes no control characters; use --stdin or --password-file")]
-    ControlCharacter,
-    #[error("the prompt takes only UTF-8; use --stdin or --password-file")]
-    NotUtf8,
+pub enum PromptError {
+    /// The process has no terminal.
+    #[error("no terminal to ask for the {} on; use {}", .wording.secret, .wording.instead)]
+    NoTerminal {
+        /// The names of things.
+        wording: Wording,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A signal arrived.
+    #[error("interrupted{}", .0.consequence)]
+    Interrupted(Wording),
+    /// The terminal went away, or the line ended by ^D.
+    #[error("no {} was typed{}", .0.secret, .0.consequence)]
+    Closed(Wording),
+    /// Something was typed that the prompt cannot take.
+    #[error("the prompt takes no control characters; use {}", .0.instead)]
+    ControlCharacter(Wording),
+    /// What was typed is no text.
+    #[error("the prompt takes only UTF-8; use {}", .0.instead)]
+    NotUtf8(Wording),
+    /// The terminal failed.
     #[error("the terminal failed")]
     Terminal(#[source] io::Error),
 }
 
 /// The terminal with echo off, until it is dropped.
-pub(super) struct Prompt {
+#[derive(Debug)]
+pub struct Prompt {
     terminal: Rc<Terminal>,
 }
 
 impl Prompt {
     /// Turns the echo of the controlling terminal off.
-    pub(super) fn open(signals: Rc<Signals>) -> Result<Self, PromptError> {
-        let tty = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/tty")
-            .map_err(PromptError::NoTerminal)?;
-        let saved = tcgetattr(&tty).map_err(|errno| PromptError::NoTerminal(errno.into()))?;
-        let terminal = Terminal { tty, saved, _held: signals.hold(), signals };
+    ///
+    /// # Errors
+    /// [`PromptError::NoTerminal`] and [`PromptError::Terminal`].
+    pub fn open(signals: Rc<Signals>, wording: Wording) -> Result<Self, PromptError> {
+        let no_terminal = |source| PromptError::NoTerminal { wording, source };
+        let tty =
+            OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+        let saved = tcgetattr(&tty).map_err(|errno| no_terminal(errno.into()))?;
+        let terminal = Terminal { tty, saved, _held: signals.hold(), signals, wording };
         terminal.hide().map_err(PromptError::Terminal)?;
         Ok(Self { terminal: Rc::new(terminal) })
     }
 
     /// Shows `prompt` and reads one line.
-    pub(super) fn ask(&self, prompt: &'static str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
+    ///
+    /// # Errors
+    /// Each [`PromptError`] but the first.
+    pub fn ask(&self, prompt: &str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
+        let wording = self.terminal.wording;
         self.terminal.write(prompt).map_err(PromptError::Terminal)?;
-        let keys = Keys { terminal: Rc::clone(&self.terminal), prompt, previous: 0 };
+        let (terminal, prompt) = (Rc::clone(&self.terminal), prompt.to_owned());
+        let keys = Keys { terminal, prompt, previous: 0 };
         let config = rpassword::ConfigBuilder::new().input_reader(keys).output_discard().build();
         let typed = rpassword::read_password_with_config(config);
         let outcome = match typed.map(Zeroizing::new) {
             // In the place of what is not UTF-8.
-            Ok(password) if password.contains('\u{fffd}') => Err(PromptError::NotUtf8),
+            Ok(password) if password.contains('\u{fffd}') => Err(PromptError::NotUtf8(wording)),
             Ok(mut password) => Ok(std::mem::take(&mut *password).into_bytes().into()),
-            Err(error) => Err(prompt_error(error)),
+            Err(error) => Err(prompt_error(error, wording)),
         };
         // The newline that was typed was not shown either.
         let newline = self.terminal.write("\n");
@@ -85,23 +114,28 @@ impl Prompt {
     }
 
     /// Restores the terminal, and fails if a signal asked the process to end since the last key.
-    pub(super) fn close(self) -> Result<(), PromptError> {
-        let signals = Rc::clone(&self.terminal.signals);
+    ///
+    /// # Errors
+    /// [`PromptError::Interrupted`].
+    pub fn close(self) -> Result<(), PromptError> {
+        let (signals, wording) = (Rc::clone(&self.terminal.signals), self.terminal.wording);
         drop(self);
-        if signals.stop.take() { Err(PromptError::Interrupted) } else { Ok(()) }
+        if signals.stop.take() { Err(PromptError::Interrupted(wording)) } else { Ok(()) }
     }
 }
 
-fn prompt_error(error: io::Error) -> PromptError {
+fn prompt_error(error: io::Error, wording: Wording) -> PromptError {
     match error.kind() {
         // rpassword's own, for ^C and ^D.
-        io::ErrorKind::Interrupted => PromptError::Interrupted,
-        io::ErrorKind::UnexpectedEof => PromptError::Closed,
+        io::ErrorKind::Interrupted => PromptError::Interrupted(wording),
+        io::ErrorKind::UnexpectedEof => PromptError::Closed(wording),
         _ => error.downcast().unwrap_or_else(PromptError::Terminal),
     }
 }
 
+#[derive(Debug)]
 struct Terminal {
+    wording: Wording,
     tty: File,
     saved: Termios,
     signals: Rc<Signals>,
@@ -153,7 +187,7 @@ impl Terminal {
         }
         let key = fds.last().is_some_and(|tty| !tty.revents().is_empty());
         if stop.take() {
-            return Err(PromptError::Interrupted);
+            return Err(PromptError::Interrupted(self.wording));
         }
         if suspend.take() {
             return Ok(Wake::Suspend);
@@ -181,7 +215,7 @@ enum Wake {
 /// What rpassword reads the line from.
 struct Keys {
     terminal: Rc<Terminal>,
-    prompt: &'static str,
+    prompt: String,
     previous: u8,
 }
 
@@ -197,7 +231,7 @@ impl Keys {
                 }
                 Wake::Resume => {}
             }
-            let shown = self.terminal.hide().and_then(|()| self.terminal.write(self.prompt));
+            let shown = self.terminal.hide().and_then(|()| self.terminal.write(&self.prompt));
             shown.map_err(PromptError::Terminal)?;
             return Ok(CTRL_U);
         }
@@ -210,13 +244,13 @@ impl Keys {
         let count = (&self.terminal.tty).read(&mut key).map_err(PromptError::Terminal)?;
         let [key] = key;
         if count == 0 {
-            return Err(PromptError::Closed);
+            return Err(PromptError::Closed(self.terminal.wording));
         }
         // rpassword drops control characters (C1 ones are `C2 80` to `C2 9F`) that edit nothing. A
         // password that lacks what was typed would be of no use.
         let is_c1 = self.previous == 0xc2 && (0x80..0xa0).contains(&key);
         if (key < b' ' && !EDITING_KEYS.contains(&key)) || is_c1 {
-            return Err(PromptError::ControlCharacter);
+            return Err(PromptError::ControlCharacter(self.terminal.wording));
         }
         self.previous = key;
         Ok(key)

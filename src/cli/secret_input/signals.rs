@@ -1,4 +1,4 @@
-//! Signals while a password is typed or a file is replaced.
+//! Signals while a secret is typed or a file is replaced.
 //!
 //! Elsewhere they act as if nobody handled them. At the prompt they are noted, so that the
 //! terminal is restored first; while a file is replaced they wait for the few milliseconds that
@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::{SigId, flag, low_level};
 
-/// The signals of this process, as far as they concern passwords.
+/// The signals of this process, as far as they concern secrets.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     act_by_default: Arc<AtomicBool>,
+    /// The handlers of the signals that a tool may handle itself.
+    handlers: Vec<SigId>,
     /// Readable after a signal that ends the process.
     pub(super) stop: Noted,
     /// Readable after ^Z.
@@ -28,39 +30,55 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Takes the signals over.
-    pub(super) fn install() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn install() -> io::Result<Self> {
         let act_by_default = Arc::new(AtomicBool::new(true));
-        let note = |signals: &[i32]| -> io::Result<Noted> {
+        let mut handlers = Vec::new();
+        let mut note = |signals: &[i32]| -> io::Result<Noted> {
             let (reader, writer) = UnixStream::pair()?;
             for &signal in signals {
-                pipe::register(signal, writer.try_clone()?)?;
+                low_level::pipe::register(signal, writer.try_clone()?)?;
                 if signal != SIGCONT {
-                    flag::register_conditional_default(signal, Arc::clone(&act_by_default))?;
+                    let act_by_default = Arc::clone(&act_by_default);
+                    let id = flag::register_conditional_default(signal, act_by_default)?;
+                    if [SIGINT, SIGTERM].contains(&signal) {
+                        handlers.push(id);
+                    }
                 }
             }
             reader.set_nonblocking(true)?;
             Ok(Noted(File::from(OwnedFd::from(reader))))
         };
+        let stop = note(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+        let suspend = note(&[SIGTSTP])?;
+        let resume = note(&[SIGCONT])?;
         // Its default is to end the process; handled, it leaves the error of the write.
         flag::register(SIGXFSZ, Arc::default())?;
-        Ok(Self {
-            stop: note(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])?,
-            suspend: note(&[SIGTSTP])?,
-            resume: note(&[SIGCONT])?,
-            act_by_default,
-        })
+        Ok(Self { stop, suspend, resume, act_by_default, handlers })
     }
 
     /// Notes signals instead of letting them act, until the guard is dropped.
-    pub(super) fn hold(&self) -> Held {
+    pub fn hold(&self) -> Held {
         self.act_by_default.store(false, Ordering::SeqCst);
         Held(Arc::clone(&self.act_by_default))
     }
 }
 
+impl Drop for Signals {
+    /// Leaves SIGINT and SIGTERM to the rest of the tool. The others keep acting by default: without a
+    /// handler they would do nothing any more.
+    fn drop(&mut self) {
+        for handler in self.handlers.drain(..) {
+            low_level::unregister(handler);
+        }
+    }
+}
+
 /// Ends [`Signals::hold`].
 #[derive(Debug)]
-pub(super) struct Held(Arc<AtomicBool>);
+pub struct Held(Arc<AtomicBool>);
 
 impl Drop for Held {
     fn drop(&mut self) {
