@@ -14,7 +14,7 @@ use jiff::{
 use super::TimeIndex;
 
 /// A point in time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moment {
     /// Since 1970.
     pub(super) second: i64,

@@ -31,8 +31,14 @@ const MAX_DECIMALS: usize = 1074;
 const DEFAULT_DECIMALS: usize = 6;
 
 impl Field {
+    /// Whether it neither cuts nor pads.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        self.width == 0 && self.precision.is_none()
+    }
+
     /// Text: cut to the precision, padded with spaces.
-    pub(super) fn text(self, text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn text(&self, text: &[u8], out: &mut Vec<u8>) {
         let text = self.precision.and_then(|precision| text.get(..precision)).unwrap_or(text);
         let start = out.len();
         out.extend_from_slice(text);
@@ -40,7 +46,7 @@ impl Field {
     }
 
     /// An integer.
-    pub(super) fn integer(self, value: impl itoa::Integer, out: &mut Vec<u8>) {
+    pub(super) fn integer(&self, value: impl itoa::Integer, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         let len = out.len() - start;
@@ -48,18 +54,18 @@ impl Field {
     }
 
     /// What stands for a number that the message does not have.
-    pub(super) fn absent_integer(self, out: &mut Vec<u8>) {
+    pub(super) fn absent_integer(&self, out: &mut Vec<u8>) {
         let fill = if self.zero { b'0' } else { b' ' };
         out.resize(out.len() + self.width, fill);
     }
 
     /// What stands for a text that the message does not have.
-    pub(super) fn absent_text(self, out: &mut Vec<u8>) {
+    pub(super) fn absent_text(&self, out: &mut Vec<u8>) {
         out.resize(out.len() + self.width, b' ');
     }
 
     /// A floating point number in C's `%f`.
-    pub(super) fn float(self, value: f64, out: &mut Vec<u8>) {
+    pub(super) fn float(&self, value: f64, out: &mut Vec<u8>) {
         let start = out.len();
         let decimals = self.precision.unwrap_or(DEFAULT_DECIMALS);
         let mut fill = self.fill();
@@ -79,7 +85,7 @@ impl Field {
     }
 
     /// The bytes of a payload: cut, as well as padded, to the width.
-    pub(super) fn payload(self, payload: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn payload(&self, payload: &[u8], out: &mut Vec<u8>) {
         let payload = self.cut(payload);
         let start = out.len();
         out.extend_from_slice(payload);
@@ -89,7 +95,7 @@ impl Field {
     /// A payload in hexadecimal: no more of its bytes than the width, and padded to as many digits.
     /// The separators between groups do not count.
     pub(super) fn hex(
-        self,
+        &self,
         payload: &[u8],
         digits: &[u8; 16],
         group: Option<Group>,
@@ -113,19 +119,19 @@ impl Field {
         self.pad(start, self.width.saturating_sub(2 * payload.len()), self.fill(), out);
     }
 
-    fn cut(self, payload: &[u8]) -> &[u8] {
+    fn cut<'p>(&self, payload: &'p [u8]) -> &'p [u8] {
         match self.width {
             0 => payload,
             width => payload.get(..width).unwrap_or(payload),
         }
     }
 
-    fn fill(self) -> u8 {
+    fn fill(&self) -> u8 {
         if self.zero && !self.left { b'0' } else { b' ' }
     }
 
     /// Pads what stands in `out` from `start` on with `missing` times `fill`.
-    fn pad(self, start: usize, missing: usize, fill: u8, out: &mut Vec<u8>) {
+    fn pad(&self, start: usize, missing: usize, fill: u8, out: &mut Vec<u8>) {
         if missing == 0 {
             return;
         }

@@ -47,8 +47,6 @@ pub struct Renderer {
     needs_time: bool,
     /// Whether a terminal shows what is printed.
     for_terminal: bool,
-    /// A conversion before it is escaped.
-    scratch: Vec<u8>,
 }
 
 impl Renderer {
@@ -62,7 +60,7 @@ impl Renderer {
     pub fn in_zone(mut format: Format, zone: TimeZone) -> Self {
         let needs_time = format.pieces.iter().any(Piece::needs_time);
         let clock = LocalClock::new(zone, std::mem::take(&mut format.times));
-        Self { format, clock, needs_time, for_terminal: false, scratch: Vec::new() }
+        Self { format, clock, needs_time, for_terminal: false }
     }
 
     /// Sets whether control sequences in messages are escaped because a terminal would act on them;
@@ -78,8 +76,8 @@ impl Renderer {
     /// The first conversion that the payload is no good for. It appends nothing, everything else is
     /// appended all the same.
     pub fn render(&mut self, message: &Publish<'_>, out: &mut Vec<u8>) -> Result<(), PayloadError> {
-        let now = if self.needs_time { SystemTime::now() } else { SystemTime::UNIX_EPOCH };
-        self.render_at(message, now, out)
+        let now = self.needs_time.then(SystemTime::now);
+        self.render_pieces(message, now, out)
     }
 
     /// As [`render`](Self::render), at another time.
@@ -92,39 +90,89 @@ impl Renderer {
         now: SystemTime,
         out: &mut Vec<u8>,
     ) -> Result<(), PayloadError> {
+        self.render_pieces(message, Some(now), out)
+    }
+
+    #[inline]
+    fn render_pieces(
+        &mut self,
+        message: &Publish<'_>,
+        now: Option<SystemTime>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PayloadError> {
         if message.payload.is_empty() && !self.format.prints_empty() {
             return Ok(());
         }
-        let now = Moment::from(now);
-        self.clock.set(now.second);
+        let now = now.map_or(Moment::default(), Moment::from);
+        if self.needs_time {
+            self.clock.set(now.second);
+        }
         let mut outcome = Ok(());
-        let mut scratch = std::mem::take(&mut self.scratch);
         for piece in &self.format.pieces {
             match piece {
-                Piece::Literal(bytes) => out.extend_from_slice(bytes),
-                Piece::Conversion(conversion, field) if self.for_terminal => {
-                    scratch.clear();
-                    let converted = self.convert(*conversion, *field, message, now, &mut scratch);
-                    outcome = outcome.and(converted);
-                    escape_for_terminal(&scratch, out);
-                }
+                Piece::Literal(bytes) => match bytes.as_slice() {
+                    &[byte] => out.push(byte),
+                    bytes => out.extend_from_slice(bytes),
+                },
                 Piece::Conversion(conversion, field) => {
-                    let converted = self.convert(*conversion, *field, message, now, out);
-                    outcome = outcome.and(converted);
+                    let converted = if self.for_terminal {
+                        self.convert_for_terminal(conversion, field, message, now, out)
+                    } else {
+                        self.convert(conversion, field, message, now, out)
+                    };
+                    if converted.is_err() && outcome.is_ok() {
+                        outcome = converted;
+                    }
                 }
             }
         }
-        self.scratch = scratch;
         if self.format.newline {
             out.push(b'\n');
         }
         outcome
     }
 
+    fn convert_for_terminal(
+        &self,
+        conversion: &Conversion,
+        field: &Field,
+        message: &Publish<'_>,
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PayloadError> {
+        let mut text = Vec::new();
+        let converted = self.convert(conversion, field, message, now, &mut text);
+        escape_for_terminal(&text, out);
+        converted
+    }
+
+    #[inline]
     fn convert(
         &self,
-        conversion: Conversion,
-        field: Field,
+        conversion: &Conversion,
+        field: &Field,
+        message: &Publish<'_>,
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PayloadError> {
+        // What a flood is usually printed with: nothing of the rest is worth its calls here.
+        match conversion {
+            Conversion::Topic if field.is_bare() => out.extend_from_slice(message.topic.as_bytes()),
+            Conversion::Payload | Conversion::PayloadOrNull
+                if field.is_bare() && !message.payload.is_empty() =>
+            {
+                out.extend_from_slice(message.payload);
+            }
+            _ => return self.convert_any(conversion, field, message, now, out),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn convert_any(
+        &self,
+        conversion: &Conversion,
+        field: &Field,
         message: &Publish<'_>,
         now: Moment,
         out: &mut Vec<u8>,
@@ -135,7 +183,7 @@ impl Renderer {
             Some(value) => field.integer(value, out),
             None => field.absent_integer(out),
         };
-        match conversion {
+        match *conversion {
             Conversion::Topic => field.text(message.topic.as_bytes(), out),
             Conversion::Payload => field.payload(payload, out),
             Conversion::PayloadOrNull if payload.is_empty() => out.extend_from_slice(b"(null)"),
