@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[path = "../fuzz/format_law.rs"]
+mod law;
+
 /// Mostly what means something.
 const FORMAT: &str = "([%@\\\\][-0]?[0-9]{0,2}(\\.[0-9]{0,2})?[ -~]?|[ -~]{0,3}|\\PC)*";
 
@@ -44,6 +47,19 @@ proptest! {
             let message = Publish { properties: properties.as_ref(), ..message("f", &payload) };
             let _ = try_print_format(format.pretty(pretty), &message);
         }
+    }
+
+    #[test]
+    fn any_bytes_keep_the_law_of_the_fuzz_target(
+        choices: u8,
+        format in FORMAT,
+        payload in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            "[\\[\\]{}:,\"\\\\ \n0-9eE.+-]{0,20}".prop_map(String::into_bytes),
+            any_json().prop_map(|json| json.to_string().into_bytes()),
+        ],
+    ) {
+        law::formats(&[&[choices], format.as_bytes(), b"\xff", &payload].concat());
     }
 
     #[test]
