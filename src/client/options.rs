@@ -11,7 +11,13 @@ use tokio::sync::watch;
 
 use crate::codec::{Properties, Version};
 use crate::driver::Direction;
+#[cfg(feature = "socks5")]
+use crate::net::Proxy;
+#[cfg(feature = "tls")]
+use crate::net::TlsConfig;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
+#[cfg(feature = "websocket")]
+use crate::net::{SubProtocol, WebSocketOptions};
 use crate::session::{Backoff, Config, Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
 
 use super::error::{BuildError, ConnectError, PublishError, RequestError};
@@ -102,7 +108,8 @@ pub(super) struct StreamLimits {
 }
 
 impl ClientBuilder {
-    /// Starts with the defaults for an endpoint. User name and password are taken from it.
+    /// Starts with the defaults for an endpoint of any scheme. User name and password are taken from
+    /// it, and for `ws` and `wss` the path to open the WebSocket at, which is `/mqtt` without one.
     pub fn new(endpoint: Endpoint) -> ClientBuilder {
         let mut config = Config::new(Version::default());
         config.username = endpoint.username().map(Into::into);
@@ -245,7 +252,31 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets everything else about the network connection; its `connect_timeout` too.
+    /// Sets how `mqtts` and `wss` endpoints are secured. By default the system's certificate
+    /// authorities are trusted.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.connect_options.tls = Some(tls);
+        self
+    }
+
+    /// Sets how `ws` and `wss` endpoints are opened. The sub-protocol follows the protocol version,
+    /// whatever is set there.
+    #[cfg(feature = "websocket")]
+    pub fn websocket(mut self, websocket: WebSocketOptions) -> Self {
+        self.connect_options.websocket = websocket;
+        self
+    }
+
+    /// Sets the proxy to connect through. It looks up the name of the broker.
+    #[cfg(feature = "socks5")]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.connect_options.proxy = Some(proxy);
+        self
+    }
+
+    /// Sets everything about the network connection, in place of all that was set before: its
+    /// `connect_timeout`, `tls`, `websocket` and `proxy` too.
     pub fn connect_options(mut self, connect_options: ConnectOptions) -> Self {
         self.connect_options = connect_options;
         self
@@ -369,7 +400,14 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`BuildError`], before anything is sent.
-    pub fn start(self) -> Result<(Client, Inbox), BuildError> {
+    #[cfg_attr(not(feature = "websocket"), expect(unused_mut, reason = "nothing to set"))]
+    pub fn start(mut self) -> Result<(Client, Inbox), BuildError> {
+        // [MQTT-6.0.0-3]; 3.1 has a name of its own.
+        #[cfg(feature = "websocket")]
+        self.connect_options.websocket.set_sub_protocol(match self.config.version {
+            Version::V31 => SubProtocol::MqttV31,
+            _ => SubProtocol::Mqtt,
+        });
         let runtime = runtime::Handle::try_current().map_err(BuildError::NoRuntime)?;
         let mut config = self.config;
         config.keep_alive = u16::try_from(self.keep_alive.as_secs())

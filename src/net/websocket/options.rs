@@ -54,7 +54,8 @@ impl WebSocketOptions {
         Ok(())
     }
 
-    /// Sets the sub-protocol to offer, which the server has to accept [MQTT-6.0.0-3].
+    /// Sets the sub-protocol to offer, which the server has to accept [MQTT-6.0.0-3]. A `Client` sets
+    /// it by its protocol version.
     pub fn set_sub_protocol(&mut self, sub_protocol: SubProtocol) {
         self.sub_protocol = sub_protocol;
     }
