@@ -185,6 +185,34 @@ fn interrupting_restores_the_terminal() {
 }
 
 #[test]
+fn a_key_that_an_interrupt_throws_away_is_not_waited_for() {
+    let runs = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    if !runs.is_ok_and(|output| output.status.success()) {
+        return skip("strace is not installed or not allowed");
+    }
+    let Some(mut shell) = Shell::new() else { return };
+    // Each read begins late: the key is announced, and ^C removes it before it is read.
+    let slow = "strace -D -o /dev/null --inject=read:delay_enter=200000:when=6+";
+    shell.send(format!("sh -c 'echo \"pid=$$.\"; exec {slow} \"$MIDGE\" f bob'\n"));
+    let pid = shell.value("pid");
+    shell.expect("Password: ");
+    shell.send("h");
+    // Held by strace at the begin of the read, not only for a moment.
+    let is_held = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('t')
+    };
+    let mut held_count = 0;
+    while held_count < 100 {
+        held_count = if is_held() { held_count + 1 } else { 0 };
+    }
+    shell.send(b"\x03");
+    shell.expect("nothing was changed");
+    shell.expect("ready> ");
+    assert_eq!(shell.code(), 1);
+}
+
+#[test]
 fn signals_from_elsewhere_restore_the_terminal() {
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
         let Some(mut shell) = Shell::new() else { return };

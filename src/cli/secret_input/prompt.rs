@@ -14,9 +14,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
@@ -79,10 +81,16 @@ impl Prompt {
     /// [`PromptError::NoTerminal`] and [`PromptError::Terminal`].
     pub fn open(signals: Rc<Signals>, wording: Wording) -> Result<Self, PromptError> {
         let no_terminal = |source| PromptError::NoTerminal { wording, source };
-        let tty =
-            OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+        let tty = OpenOptions::new().write(true).open(TERMINAL).map_err(no_terminal)?;
+        // Reading must not wait: ^C throws away what was typed before it, so that a key which
+        // `poll` has announced may be gone.
+        let keys = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(TERMINAL)
+            .map_err(no_terminal)?;
         let saved = tcgetattr(&tty).map_err(|errno| no_terminal(errno.into()))?;
-        let terminal = Terminal { tty, saved, _held: signals.hold(), signals, wording };
+        let terminal = Terminal { tty, keys, saved, _held: signals.hold(), signals, wording };
         terminal.hide().map_err(PromptError::Terminal)?;
         Ok(Self { terminal: Rc::new(terminal) })
     }
@@ -137,6 +145,7 @@ fn prompt_error(error: io::Error, wording: Wording) -> PromptError {
 struct Terminal {
     wording: Wording,
     tty: File,
+    keys: File,
     saved: Termios,
     signals: Rc<Signals>,
     // Let go only after the settings are back.
@@ -179,13 +188,13 @@ impl Terminal {
             PollFd::new(&stop.0, readable),
             PollFd::new(&suspend.0, readable),
             PollFd::new(&resume.0, readable),
-            PollFd::new(&self.tty, readable),
+            PollFd::new(&self.keys, readable),
         ];
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(PromptError::Terminal(errno.into())),
         }
-        let key = fds.last().is_some_and(|tty| !tty.revents().is_empty());
+        let key = fds.last().is_some_and(|keys| !keys.revents().is_empty());
         if stop.take() {
             return Err(PromptError::Interrupted(self.wording));
         }
@@ -224,7 +233,10 @@ impl Keys {
         loop {
             match self.terminal.wait()? {
                 Wake::Nothing => continue,
-                Wake::Key => return self.key(),
+                Wake::Key => match self.key()? {
+                    Some(key) => return Ok(key),
+                    None => continue,
+                },
                 Wake::Suspend => {
                     self.terminal.suspend().map_err(PromptError::Terminal)?;
                     self.terminal.signals.resume.take();
@@ -237,13 +249,16 @@ impl Keys {
         }
     }
 
-    fn key(&mut self) -> Result<u8, PromptError> {
+    fn key(&mut self) -> Result<Option<u8>, PromptError> {
         let mut key = [0];
-        // A terminal that has gone away reads as its end, or as an error. rpassword would take the
-        // end for that of the line.
-        let count = (&self.terminal.tty).read(&mut key).map_err(PromptError::Terminal)?;
+        let count = match (&self.terminal.keys).read(&mut key) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(PromptError::Terminal(error)),
+        };
         let [key] = key;
         if count == 0 {
+            // The terminal has gone away. rpassword would take that for the end of the line.
             return Err(PromptError::Closed(self.terminal.wording));
         }
         // rpassword drops control characters (C1 ones are `C2 80` to `C2 9F`) that edit nothing. A
@@ -253,7 +268,7 @@ impl Keys {
             return Err(PromptError::ControlCharacter(self.terminal.wording));
         }
         self.previous = key;
-        Ok(key)
+        Ok(Some(key))
     }
 }
 
@@ -264,6 +279,8 @@ impl Read for Keys {
         Ok(1)
     }
 }
+
+const TERMINAL: &str = "/dev/tty";
 
 /// Clears the line in rpassword.
 const CTRL_U: u8 = 0x15;
