@@ -23,8 +23,17 @@ fn twenty_processes_add_twenty_users() {
                 .unwrap()
         })
         .collect();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
+    let mut children = children.into_iter().peekable();
+    let mut seen = 0;
+    // Whoever reads meanwhile sees whole files, and no user goes again.
+    while let Some(child) = children.peek_mut() {
+        let count = PasswordFile::load(&place.file()).unwrap().entries().count();
+        assert!(count >= seen, "{seen} entries, and then {count}");
+        seen = count;
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            children.next();
+        }
     }
     assert!(place.text().starts_with(&format!("# c\nann:{PBKDF2}\n")));
     assert_eq!(place.text().lines().count(), 22);

@@ -149,6 +149,7 @@ fn command_lines_that_mean_nothing() {
         ("-D - bob", "standard output"),
         ("-U -", "standard output"),
         ("-D f bob --stdin", "take no password"),
+        ("-b f bob p --stdin", "not from elsewhere"),
         ("f bob --stdin --password-file x", "cannot be used with"),
         ("verify f", "USER"),
         ("list", "FILE"),

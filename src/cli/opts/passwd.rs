@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
+use super::value::Secret;
 use crate::passwd::{HashKind, MAX_ITERATIONS};
 
 /// Adding, updating and deleting users, and hashing plain-text files.
@@ -62,13 +63,13 @@ pub struct PasswdOptions {
     pub user: Option<OsString>,
 
     /// Password, with -b
-    #[arg(value_name = "PASSWORD")]
-    pub password: Option<OsString>,
+    #[arg(value_name = "PASSWORD", value_parser = Secret::parser())]
+    pub password: Option<Secret>,
 
     /// Words behind PASSWORD. Taken here because clap would print them, and they may be the rest of
     /// a password that somebody forgot to quote
-    #[arg(hide = true)]
-    pub surplus: Vec<OsString>,
+    #[arg(hide = true, value_parser = Secret::parser())]
+    pub surplus: Vec<Secret>,
 }
 
 /// Where a password comes from when it is not typed at the prompt.

@@ -33,7 +33,7 @@ pub(super) fn set(
         drop(open(path, options)?);
     }
     let password = secret::new_password(
-        options.password.clone(),
+        options.password.as_ref(),
         &options.secret,
         options.allow_empty,
         signals,
@@ -74,7 +74,7 @@ pub(super) fn print(
         return Err(anyhow!("--reload needs a FILE that the broker reads").into());
     }
     let password = secret::new_password(
-        options.password.clone(),
+        options.password.as_ref(),
         &options.secret,
         options.allow_empty,
         signals,

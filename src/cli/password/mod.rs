@@ -94,6 +94,9 @@ impl<'a> Operands<'a> {
             return Ok(Self::File(file));
         }
         let user = options.user.clone().ok_or_else(|| lacks("USER"))?;
+        if options.batch && options.secret.is_given() {
+            bail!("-b takes PASSWORD from the command line, not from elsewhere");
+        }
         if !options.surplus.is_empty() {
             bail!("words follow PASSWORD; quote a password with blanks in it");
         }

@@ -1,22 +1,20 @@
 //! Where the password comes from: the command line, standard input, a file, or the prompt.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use anyhow::{Context, anyhow};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::opts::SecretOptions;
+use crate::cli::opts::{Secret, SecretOptions};
 use crate::cli::secret_input::{Prompt, Signals, Wording, read_secret};
 use crate::passwd::{Password, PasswordError};
 
 /// A password that is to be set: typed twice at the prompt.
 pub(super) fn new_password(
-    argument: Option<OsString>,
+    argument: Option<&Secret>,
     options: &SecretOptions,
     allow_empty: bool,
     signals: &Rc<Signals>,
@@ -24,7 +22,7 @@ pub(super) fn new_password(
     let accept =
         |bytes| if allow_empty { Password::allowing_empty(bytes) } else { Password::new(bytes) };
     let given = match argument {
-        Some(argument) => Some(argument.into_vec().into()),
+        Some(argument) => Some(Zeroizing::new(argument.as_bytes().to_vec())),
         None => read_given(options)?,
     };
     if let Some(bytes) = given {
