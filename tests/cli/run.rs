@@ -146,6 +146,14 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory it has had, where the system tells.
+    pub fn peak_memory_bytes(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kilobytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.id().to_string()]).status().unwrap();
