@@ -132,6 +132,18 @@ async fn a_silent_address_is_overtaken_after_250_ms() {
     assert!(took >= Duration::from_millis(249) && took < Duration::from_secs(2), "{took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failure_brings_the_next_address_at_once_beside_a_silent_one() {
+    let silent = SilentAddr::new().await;
+    let (addr, _server) = serve_once(|_| async {}).await;
+    let options = resolving_to(&[silent.addr, refusing_addr(), addr]);
+    let connected = connect(&Endpoint::tcp("h", 1), &options).await.unwrap();
+    assert_eq!(connected.peer, Some(addr));
+    // The clock stands still but for the one delay after the silent address.
+    let took = connected.timings.tcp.unwrap();
+    assert!(took >= Duration::from_millis(249) && took < Duration::from_millis(400), "{took:?}");
+}
+
 #[tokio::test]
 async fn all_addresses_fail() {
     let addrs = [refusing_addr(), refusing_addr()];

@@ -331,3 +331,41 @@ pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
     let host = host.strip_suffix('.').unwrap_or(host);
     ServerName::try_from(host.to_owned()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authorities_given_replace_those_of_the_system() {
+        let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
+        let source = PemSource::from(ca.cert.pem().into_bytes());
+        let mut options = TlsOptions { ca: vec![source.clone(), source], ..TlsOptions::default() };
+        let (roots, trusted) = options.roots().unwrap();
+        assert_eq!((roots.len(), trusted.len()), (1, 1));
+        options.os_certs = true;
+        match options.roots() {
+            Ok((roots, trusted)) => assert!(roots.len() > 1 && trusted.len() == 1),
+            // A machine without CA certificates.
+            Err(error) => assert!(matches!(error, TlsConfigError::SystemCertificates { .. })),
+        }
+    }
+
+    #[test]
+    fn names_of_servers() {
+        for (host, expected) in [
+            ("Example.COM", Some("Example.COM")),
+            ("example.com.", Some("example.com")),
+            ("::1", Some("::1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("my_broker", Some("my_broker")),
+            ("bad name", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                server_name(host).map(|name| name.to_str().into_owned()).as_deref(),
+                expected
+            );
+        }
+    }
+}
