@@ -182,6 +182,23 @@ async fn the_deadline_names_the_stage() {
     assert!(matches!(error, ConnectError::Timeout { stage: Stage::Resolve, .. }), "{error:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_deadline_covers_all_stages() {
+    let silent = SilentAddr::new().await;
+    let addr = silent.addr;
+    let mut options = options();
+    options.connect_timeout = Duration::from_millis(200);
+    options.resolver = Resolver::new(move |_, _| async move {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok(vec![addr])
+    });
+    let began = tokio::time::Instant::now();
+    let error = connect(&Endpoint::tcp("h", 1), &options).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout { stage: Stage::Dial, .. }), "{error:?}");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(199) && took < Duration::from_millis(210), "{took:?}");
+}
+
 #[tokio::test]
 async fn the_local_address_is_bound() {
     for bind in ["127.0.0.2", "localhost"] {
