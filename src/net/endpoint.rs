@@ -243,6 +243,9 @@ impl fmt::Display for Endpoint {
         if let Some(username) = &self.username {
             write!(f, "{}@", PercentEncoded(username.as_bytes()))?;
         }
+        if self.socket_path.is_some() {
+            return f.write_str(&self.address().replace('%', "%25"));
+        }
         f.write_str(&self.address())?;
         match &self.path {
             Some(path) => write!(f, "/{path}"),
@@ -584,11 +587,31 @@ mod tests {
 
     #[test]
     fn display_parses_back() {
-        for url in ["mqtt://u@h:1/t", "wss://[::1]:8884/mqtt", "mqtts://h:8883", "unix:///x/y"] {
+        for url in [
+            "mqtt://u@h:1/t",
+            "wss://[::1]:8884/mqtt",
+            "mqtts://h:8883",
+            "unix:///x/y",
+            "unix:///%25",
+        ] {
             let endpoint = Endpoint::parse(url).unwrap();
             assert_eq!(endpoint.to_string(), url);
             assert_eq!(Endpoint::parse(&endpoint.to_string()).unwrap(), endpoint);
         }
         assert_eq!(Endpoint::tcp("[::1]", 1883).host(), "::1");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_parses_is_written_and_parsed_again(
+            url in "(mqtts?|wss?|unix|x)://(\\PC{0,9}(:\\PC{0,9})?@)?(\\PC{0,9}|\\[[0-9a-f:]{2,9}\\])(:[0-9]{0,6})?(/\\PC{0,9})?",
+        ) {
+            if let Ok(endpoint) = Endpoint::parse(&url) {
+                let mut without_password = endpoint.clone();
+                without_password.password = None;
+                let written = endpoint.to_string();
+                proptest::prop_assert_eq!(Endpoint::parse(&written), Ok(without_password));
+            }
+        }
     }
 }

@@ -379,3 +379,27 @@ fn nothing_secret_is_shown() {
     let shown = format!("{options:?} {:?}", options.build().unwrap());
     assert!(!shown.contains("s3cret") && !shown.contains("BEGIN"), "{shown}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(
+        text in "(-----BEGIN (ENCRYPTED |RSA )?(PRIVATE KEY|CERTIFICATE)-----\\n)?(\\PC{0,64}\\n){0,4}\
+                 (-----END (ENCRYPTED |RSA )?(PRIVATE KEY|CERTIFICATE)-----\\n)?",
+        body in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+    ) {
+        use base64::Engine;
+        let certificate = Ca::new("ca").client("me").cert();
+        let body = base64::prelude::BASE64_STANDARD.encode(body);
+        let encrypted =
+            format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        for text in [text, encrypted] {
+            let mut options = with_ca(PemSource::from(text.clone().into_bytes()));
+            let _ = options.build();
+            options.verification = Verification::Nothing;
+            options.client_cert = Some(certificate.clone());
+            options.client_key = Some(PemSource::from(text.into_bytes()));
+            options.key_passphrase = Some(Secret::from("s3cret"));
+            let _ = options.build();
+        }
+    }
+}

@@ -428,4 +428,27 @@ mod tests {
             assert!(unmasked == payload, "{length}");
         }
     }
+
+    proptest::proptest! {
+        /// Frames that are likely to be valid, and then anything.
+        #[test]
+        fn cutting_changes_nothing(
+            frames in proptest::collection::vec(
+                (0x80_u8..0x90, proptest::collection::vec(proptest::num::u8::ANY, 0..126)),
+                0..8,
+            ),
+            garbage in proptest::collection::vec(proptest::num::u8::ANY, 0..64),
+            piece in 1_usize..64,
+        ) {
+            let mut bytes = Vec::new();
+            for (first, payload) in frames {
+                bytes.extend([first, payload.len() as u8]);
+                bytes.extend(payload);
+            }
+            bytes.extend(garbage);
+            let whole = deframed(&bytes, bytes.len().max(1));
+            proptest::prop_assert!(whole.0.len() <= bytes.len());
+            proptest::prop_assert_eq!(deframed(&bytes, piece), whole);
+        }
+    }
 }

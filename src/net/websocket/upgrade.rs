@@ -222,4 +222,12 @@ mod tests {
     fn the_example_of_the_rfc() {
         assert_eq!(accept_for("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer in "(HTTP/1\\.1 [0-9]{3}[^\\n]{0,9}\r\n)?([A-Za-z-]{1,20}: ?\\PC{0,40}\r\n){0,9}(\r\n)?") {
+            let options = WebSocketOptions::default();
+            let _ = check_response(answer.as_bytes(), "dGhlIHNhbXBsZSBub25jZQ==", &options);
+        }
+    }
 }
