@@ -25,7 +25,7 @@ fn builder(broker: &Broker, version: Version) -> ClientBuilder {
 }
 
 /// Fails rather than hangs.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+pub async fn soon<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), work).await.expect("it takes too long")
 }
 
