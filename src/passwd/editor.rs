@@ -1,10 +1,8 @@
 //! Password files on disk: reading them, and replacing them so that readers and crashes see the
 //! old file or the new one.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +14,7 @@ use zeroize::Zeroizing;
 use super::attributes;
 use super::file::{CorruptLine, PasswordFile, SPARE_BYTES};
 use super::lock::Lock;
+use super::place::{Place, TEMPORARY_RANDOM_CHARS};
 
 /// Holds a password file for editing: locked against other editors, read, and replaced by
 /// [`Editor::save`]. Dropping it without saving changes nothing.
@@ -118,7 +117,7 @@ impl Editor {
             original.give_attributes_to(temporary.as_file(), &place.path)?;
         }
         temporary.as_file().sync_all().map_err(write_error)?;
-        place.persist(temporary, original.as_ref())?;
+        persist(&place, temporary, original.as_ref())?;
 
         File::open(&place.directory)
             .and_then(|directory| directory.sync_all())
@@ -263,98 +262,21 @@ impl Original {
     }
 }
 
-/// Where the file is, links resolved.
-#[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    directory: PathBuf,
-    /// The file name, cut so that the names made from it are not too long. Two files that share it
-    /// share a lock, too.
-    stem: OsString,
-}
-
-impl Place {
-    fn resolve(path: &Path) -> Result<Self, FileError> {
-        let read_error = |source| FileError::Read { path: path.to_owned(), source };
-        let path = match fs::canonicalize(path) {
-            Ok(resolved) => resolved,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(path).is_ok() {
-                    return Err(FileError::DanglingLink { path: path.to_owned() });
-                }
-                let name =
-                    path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"));
-                let name = name.ok_or_else(|| FileError::NotRegular {
-                    path: path.to_owned(),
-                    kind: "a directory",
-                })?;
-                let directory = match path.parent() {
-                    Some(parent) if parent != Path::new("") => parent,
-                    _ => Path::new("."),
-                };
-                fs::canonicalize(directory).map_err(read_error)?.join(name)
-            }
-            Err(error) => return Err(read_error(error)),
-        };
-        match (path.parent(), path.file_name()) {
-            (Some(directory), Some(name)) => {
-                let bytes = name.as_bytes();
-                let stem = bytes.get(..MAX_STEM_BYTES).unwrap_or(bytes);
-                let stem = OsStr::from_bytes(stem).to_owned();
-                Ok(Self { directory: directory.to_owned(), stem, path })
-            }
-            _ => Err(FileError::NotRegular { path, kind: "a directory" }),
-        }
-    }
-
-    /// `.NAME.midge-SUFFIX` in the same directory.
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.temporary_prefix();
-        name.push(suffix);
-        self.directory.join(name)
-    }
-
-    fn temporary_prefix(&self) -> OsString {
-        let mut prefix = OsString::from(".");
-        prefix.push(&self.stem);
-        prefix.push(".midge-");
-        prefix
-    }
-
-    /// Removes what killed edits left behind. Live temporaries there are none: they are made under
-    /// the lock, which the caller holds.
-    fn remove_stale_temporaries(&self) {
-        let prefix = self.temporary_prefix();
-        let is_temporary = |name: &OsStr| {
-            name.as_bytes().strip_prefix(prefix.as_bytes()).is_some_and(|random| {
-                random.len() == TEMPORARY_RANDOM_CHARS
-                    && random.iter().all(u8::is_ascii_alphanumeric)
-            })
-        };
-        // One that cannot be removed is in nobody's way: new ones get another name.
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            if is_temporary(&entry.file_name()) && entry.file_type().is_ok_and(|t| t.is_file()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    fn persist(
-        &self,
-        temporary: NamedTempFile,
-        original: Option<&Original>,
-    ) -> Result<(), FileError> {
-        let changed = || FileError::ChangedMeanwhile { path: self.path.clone() };
-        let persisted = match original {
-            Some(original) if original.is_unchanged(&self.path) => temporary.persist(&self.path),
-            Some(_) => return Err(changed()),
-            None => temporary.persist_noclobber(&self.path),
-        };
-        match persisted {
-            Ok(_) => Ok(()),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(changed()),
-            Err(error) => Err(FileError::Write { path: self.path.clone(), source: error.error }),
-        }
+fn persist(
+    place: &Place,
+    temporary: NamedTempFile,
+    original: Option<&Original>,
+) -> Result<(), FileError> {
+    let changed = || FileError::ChangedMeanwhile { path: place.path.clone() };
+    let persisted = match original {
+        Some(original) if original.is_unchanged(&place.path) => temporary.persist(&place.path),
+        Some(_) => return Err(changed()),
+        None => temporary.persist_noclobber(&place.path),
+    };
+    match persisted {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(changed()),
+        Err(error) => Err(FileError::Write { path: place.path.clone(), source: error.error }),
     }
 }
 
@@ -393,13 +315,10 @@ fn refuse_special(path: &Path, file_type: FileType) -> Result<(), FileError> {
     Err(FileError::NotRegular { path: path.to_owned(), kind })
 }
 
-const TEMPORARY_RANDOM_CHARS: usize = 12;
-
-/// File names may have 255 bytes on every common file system.
-const MAX_STEM_BYTES: usize = 200;
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     use super::*;

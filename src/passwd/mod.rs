@@ -55,6 +55,7 @@ mod hash;
 mod line;
 mod lock;
 mod password;
+mod place;
 mod stored;
 
 pub use check::{Finding, Problem, Rejection, check};
