@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod alarm;
 mod descriptors;
 mod failure;
 mod identity;

@@ -18,7 +18,9 @@ use tokio::{
 };
 
 use super::{
-    Plan, StartError, Target, descriptors,
+    Plan, StartError, Target,
+    alarm::Alarm,
+    descriptors,
     pace::Pace,
     ready::ReadyList,
     report::{Course, EndedBy, Host, Report, Second, TargetFacts},
@@ -217,12 +219,19 @@ impl Crew {
         session.connack_timeout = plan.connect_timeout;
         let session = Arc::new(session);
         let runtimes: Vec<_> = (0..count.get())
-            .map(|_| Builder::new_current_thread().enable_io().enable_time().build())
+            .map(|_| {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let alarm = {
+                    let _guard = runtime.enter();
+                    Alarm::new()?
+                };
+                Ok((runtime, alarm))
+            })
             .collect::<io::Result<_>>()?;
         let start = Instant::now();
         let (troubled, troubles) = mpsc::unbounded_channel();
         let mut crew = Self { control: Arc::default(), start, troubles, workers: Vec::new() };
-        for (index, runtime) in (0..).zip(runtimes) {
+        for (index, (runtime, alarm)) in (0..).zip(runtimes) {
             let job = Job {
                 plan: Arc::clone(plan),
                 session: Arc::clone(&session),
@@ -238,8 +247,7 @@ impl Crew {
             let (counters, ready) = (Arc::clone(&job.counters), Arc::clone(&job.ready));
             let (tell, outcome) = oneshot::channel();
             let work = move || {
-                let _guard = runtime.enter();
-                let mut worker = Worker::new(job);
+                let mut worker = Worker::new(job, alarm);
                 // Tokio's cooperative budget would only interrupt the one task there is.
                 runtime.block_on(tokio::task::unconstrained(poll_fn(|cx| worker.poll(cx))));
                 // Nobody waits for it when the load was dropped.

@@ -21,13 +21,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Sleep,
-};
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     Plan,
+    alarm::Alarm,
     failure::FailureClass,
     pace::Pace,
     ready::{ReadyList, SlotWaker},
@@ -124,7 +122,7 @@ pub(crate) struct Worker {
     slots: Slab<Client>,
     turn: Vec<u32>,
     scratch: Scratch,
-    sleep: Pin<Box<Sleep>>,
+    alarm: Alarm,
     close_by: Option<Instant>,
     desk: Desk,
 }
@@ -141,8 +139,8 @@ struct Desk {
 }
 
 impl Worker {
-    /// A worker that has not started. To be called, and polled, in a Tokio runtime.
-    pub(crate) fn new(job: Job) -> Self {
+    /// A worker that has not started. To be polled in the Tokio runtime that `alarm` is from.
+    pub(crate) fn new(job: Job, alarm: Alarm) -> Self {
         let start = job.start;
         // An idle client never has two small packets on their way: no need for the system call.
         let options = ConnectOptions { nodelay: false, ..ConnectOptions::default() };
@@ -150,7 +148,7 @@ impl Worker {
             slots: Slab::new(),
             turn: Vec::new(),
             scratch: Scratch::new(),
-            sleep: Box::pin(tokio::time::sleep_until(start.into())),
+            alarm,
             close_by: None,
             desk: Desk {
                 job,
@@ -179,13 +177,10 @@ impl Worker {
             Some(close_by) if now >= close_by || self.slots.len() == 0 => return Poll::Ready(()),
             Some(_) => {}
         }
-        if let Some(wake) = self.next_wake() {
-            if self.sleep.deadline().into_std() != wake {
-                self.sleep.as_mut().reset(wake.into());
-            }
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
+        if let Some(wake) = self.next_wake()
+            && self.alarm.poll(cx, wake).is_ready()
+        {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }

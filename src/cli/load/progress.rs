@@ -58,16 +58,18 @@ impl Display {
     }
 
     fn show_progress(&mut self, progress: Progress) {
-        let text = describe(self.clients, self.hold, &progress);
+        let text = describe(self.hold, &progress);
         match &mut self.style {
             Style::Quiet => {}
             Style::Lines { next } => {
                 if progress.elapsed >= *next {
                     *next += Duration::from_secs(1);
-                    stdio::report(self.tool, &format!("{} {text}", seconds(progress.elapsed)));
+                    let (at, done) = (seconds(progress.elapsed), done(&progress));
+                    stdio::report(self.tool, &format!("{at} {done}/{} {text}", self.clients));
                 }
             }
             Style::Bar { bar, holding } => {
+                bar.set_message(text);
                 match (progress.held, self.hold) {
                     (None, _) => bar.set_position(done(&progress)),
                     (Some(held), Some(hold)) => {
@@ -86,7 +88,6 @@ impl Display {
                         bar.tick();
                     }
                 }
-                bar.set_message(text);
             }
         }
     }
@@ -109,10 +110,12 @@ impl Drop for Display {
     }
 }
 
-fn describe(clients: u32, hold: Option<Duration>, progress: &Progress) -> String {
+fn describe(hold: Option<Duration>, progress: &Progress) -> String {
     let counts = &progress.counts;
     let mut text = format!("open {}", counts.open());
-    for (count, name) in [(counts.failed, "failed"), (counts.dropped, "dropped")] {
+    let rows =
+        [(counts.pending(), "pending"), (counts.failed, "failed"), (counts.dropped, "dropped")];
+    for (count, name) in rows {
         if count > 0 {
             text.push_str(&format!(", {count} {name}"));
         }
@@ -120,7 +123,7 @@ fn describe(clients: u32, hold: Option<Duration>, progress: &Progress) -> String
     let state: Cow<'_, str> = match (progress.held, hold) {
         (None, _) => {
             let rate = f64::from(counts.connected) / progress.elapsed.as_secs_f64().max(0.001);
-            format!(", {} of {clients} started, {rate:.0}/s", counts.attempted).into()
+            format!(", {rate:.0}/s").into()
         }
         (Some(held), Some(hold)) => format!(", {} left", seconds(hold.saturating_sub(held))).into(),
         (Some(_), None) => ", Ctrl-C ends it".into(),
