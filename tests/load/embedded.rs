@@ -78,13 +78,14 @@ async fn connections_are_held_and_progress_is_told() {
     assert_adds_up(&report);
     assert!(report.rate.held_s >= 1.3, "{:?}", report.rate);
     assert!(told.is_sorted_by_key(|progress| progress.elapsed));
-    assert!(told.len() >= 10, "{}", told.len());
+    assert!(told.len() >= 5, "{}", told.len());
     let last = told.last().unwrap();
     assert_eq!((last.counts.attempted, last.counts.connected), (10, 10));
     assert_eq!((last.counts.open(), last.counts.pending()), (10, 0));
     assert!(last.held.unwrap() >= Duration::from_millis(1_300));
-    let seconds: Vec<_> = report.series_1s.iter().map(|second| second.open).collect();
-    assert_eq!(seconds, [10, 10], "one after a second and one at the end");
+    // One after each second, and one at the end.
+    assert!(report.series_1s.len() >= 2, "{:?}", report.series_1s);
+    assert!(report.series_1s.iter().all(|second| second.open == 10), "{:?}", report.series_1s);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod broker;
 mod embedded;
 mod hostile;
 mod server;
+mod sink;
 mod tool;
 
 use std::{future, net::SocketAddr, time::Duration};
@@ -39,7 +40,9 @@ fn at(address: SocketAddr) -> Target {
 }
 
 async fn run(plan: Plan) -> Report {
-    let report = load::run(plan, future::pending(), |_| {}).await.unwrap();
+    let running = load::run(plan, future::pending(), |_| {});
+    // Only a load that does not notice its end takes so long.
+    let report = tokio::time::timeout(Duration::from_secs(60), running).await.unwrap().unwrap();
     assert_adds_up(&report);
     report
 }
