@@ -51,6 +51,9 @@
 //! | `tls` | yes | `mqtts://` and `wss://`, on rustls with the ring provider |
 //! | `websocket` | yes | `ws://` and, with `tls`, `wss://` |
 //! | `socks5` | yes | SOCKS5 proxies |
+//! | `aws-lc-rs` | no | TLS with the aws-lc-rs provider in place of ring |
+//! | `psk` | no | TLS with pre-shared keys, on OpenSSL |
+//! | `srv` | no | DNS SRV lookups, by hickory-resolver |
 //! | `load` | with `cli` | `midge::load`, the engine of the load tester |
 //! | `passwd` | with `cli` | `midge::passwd`, password files |
 //! | `cli` | yes | the command-line tools |

@@ -161,9 +161,13 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Creates an endpoint from its parts. A host in brackets (`[::1]`) loses them.
+    /// Creates an endpoint from its parts. A host in brackets (`[::1]`) loses them. For
+    /// [`Scheme::Unix`] the host is the path of the socket, and the port does not count.
     pub fn new(scheme: Scheme, host: impl Into<String>, port: u16) -> Endpoint {
         let mut host = host.into();
+        if scheme == Scheme::Unix {
+            return Endpoint::unix(host);
+        }
         if let Some(literal) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             host = literal.to_owned();
         }
@@ -185,9 +189,15 @@ impl Endpoint {
 
     /// Creates an endpoint for a Unix domain socket, by absolute or relative path.
     pub fn unix(path: impl Into<PathBuf>) -> Endpoint {
-        let mut endpoint = Endpoint::new(Scheme::Unix, String::new(), 0);
-        endpoint.socket_path = Some(path.into());
-        endpoint
+        Endpoint {
+            scheme: Scheme::Unix,
+            host: String::new(),
+            port: 0,
+            path: None,
+            socket_path: Some(path.into()),
+            username: None,
+            password: None,
+        }
     }
 
     /// Returns the transport asked for.
@@ -599,6 +609,7 @@ mod tests {
             assert_eq!(Endpoint::parse(&endpoint.to_string()).unwrap(), endpoint);
         }
         assert_eq!(Endpoint::tcp("[::1]", 1883).host(), "::1");
+        assert_eq!(Endpoint::new(Scheme::Unix, "/x", 1), Endpoint::unix("/x"));
     }
 
     proptest::proptest! {

@@ -24,6 +24,7 @@ mod websocket;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -97,8 +98,8 @@ pub async fn connect(
     let clock = StageClock::start(endpoint, options);
     check_support(endpoint.scheme())?;
     let mut timings = Timings::default();
-    if endpoint.scheme() == Scheme::Unix {
-        let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(endpoint)).await?;
+    if let Some(path) = endpoint.socket_path() {
+        let stream = clock.run(Stage::Dial, &mut timings.tcp, connect_unix(path)).await?;
         return Ok(Connected { stream, peer: None, timings });
     }
     let (peer, stream) = connect_tcp(endpoint, options, &clock, &mut timings).await?;
@@ -269,8 +270,7 @@ async fn lookup(
 }
 
 #[cfg(unix)]
-async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
-    let path = endpoint.socket_path().unwrap_or(std::path::Path::new(""));
+async fn connect_unix(path: &Path) -> Result<Stream, ConnectError> {
     match tokio::net::UnixStream::connect(path).await {
         Ok(unix) => Ok(Stream::from_unix(unix)),
         Err(source) => Err(ConnectError::DialUnix { path: path.to_owned(), source }),
@@ -278,7 +278,7 @@ async fn connect_unix(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
 }
 
 #[cfg(not(unix))]
-async fn connect_unix(_endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+async fn connect_unix(_path: &Path) -> Result<Stream, ConnectError> {
     unreachable!("refused by check_support")
 }
 
