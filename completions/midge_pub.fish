@@ -8,11 +8,11 @@ complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on th
 complete -c midge_pub -s h -l host -d 'Name or address of the broker. With -p 0, the path of its Unix socket' -r
 complete -c midge_pub -s p -l port -d 'Port of the broker [default: 1883, or 8883 with --cafile, --capath or --psk]. Port 8883 turns TLS on; 0 means a Unix socket' -r
 complete -c midge_pub -l unix -d 'Connect to the Unix socket at this path' -r -F
-complete -c midge_pub -s L -l url -d 'Broker, credentials and topic in one, SCHEME://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC. Schemes: mqtt, mqtts (TLS), ws, wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u and -P, what is given later counts' -r
+complete -c midge_pub -s L -l url -d 'Broker, credentials and topic in one, SCHEME://USER:PASSWORD@HOST:PORT/TOPIC; user, password and port may be left out. Schemes: mqtt, mqtts (TLS), ws and wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u and -P, what is given later counts' -r
 complete -c midge_pub -s A -d 'Local address, or a name for one, to connect from' -r
 complete -c midge_pub -s k -l keepalive -d 'Seconds between signs of life when nothing else is sent (5 to 65535). The connection is given up when the broker leaves one unanswered, or takes longer than this to accept it' -r
 complete -c midge_pub -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5)' -r
-complete -c midge_pub -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://[USER:PASSWORD@]HOST[:PORT]; it looks up the name of the broker' -r
+complete -c midge_pub -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080) may be left out. It looks up the name of the broker' -r
 complete -c midge_pub -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
 complete -c midge_pub -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r
 complete -c midge_pub -l cafile -d 'PEM file with the certificates of the authorities to trust, in place of the system\'s. It turns TLS on' -r -F

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::codec::{self, Cut, Packet, Role};
-use crate::net::Stream;
+use crate::codec::{self, Cut, Packet, Role, Version};
+#[cfg(feature = "websocket")]
+use crate::net::SubProtocol;
+use crate::net::{ConnectOptions, Stream};
 use crate::session::{Event, Inbox, Session, Transmit};
 
 /// Takes what a [`Link`] has to tell: messages (by [`Inbox`]), events and, if wanted, packets.
@@ -496,6 +498,21 @@ const MAX_UNSENT_CONTROL: usize = 64 << 10;
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the peer may take to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Has a WebSocket offer the sub-protocol of a version of MQTT [MQTT-6.0.0-3]; 3.1 has a name of its
+/// own.
+#[cfg_attr(
+    not(feature = "websocket"),
+    expect(unused_mut, unused_variables, reason = "no WebSocket")
+)]
+pub(crate) fn connect_options(version: Version, mut options: ConnectOptions) -> ConnectOptions {
+    #[cfg(feature = "websocket")]
+    options.websocket.set_sub_protocol(match version {
+        Version::V31 => SubProtocol::MqttV31,
+        _ => SubProtocol::Mqtt,
+    });
+    options
+}
 
 #[cfg(test)]
 mod tests;

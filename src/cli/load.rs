@@ -25,6 +25,7 @@ use super::{
     },
     signals::Signals,
     stdio::Stdout,
+    transport::TransportPlan,
 };
 use crate::{
     codec::Version,
@@ -47,6 +48,9 @@ pub(super) const EXITS: [Exit; 7] = [
 pub(super) fn command() -> Command {
     // The groups of options bring their own descriptions, which these replace.
     let start = LoadOptions::augment_args(Command::new("start"))
+        // The names that NanoMQ has for them.
+        .mut_arg("cafile", |arg| arg.visible_alias("cacert"))
+        .mut_arg("cert", |arg| arg.short('E'))
         .about("Connect, hold the connections, and report how they fared")
         .long_about(
             "Connects COUNT clients to a broker, one every MS milliseconds, holds the connections, \
@@ -168,13 +172,19 @@ fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Failure> {
 
 /// What the options ask for. Whatever depends on more than one of them is checked here.
 fn plan(options: &LoadOptions) -> Result<Plan> {
-    let TargetOptions { url, embedded } = &options.target;
+    let TargetOptions { url, embedded, secure } = &options.target;
     let PaceOptions { count, interval, hold, in_progress, connect_timeout, seed } = options.pace;
-    if url.path().is_some_and(|path| !path.is_empty()) {
-        bail!("--url {url}: there is nothing that a path could mean");
-    }
-    let target = if *embedded { Target::Embedded } else { Target::Broker(url.clone()) };
-    let mut plan = Plan::new(target, session(options)?);
+    let mut plan = if *embedded {
+        if let Some(option) = options.tls.switch().or(options.tls.detail()) {
+            bail!("{option} has no effect with --embedded, which is plain TCP");
+        }
+        Plan::new(Target::Embedded, session(options)?)
+    } else {
+        let transport = TransportPlan::to_url(url, *secure, &options.transport, &options.tls)?;
+        let mut plan = Plan::new(Target::Broker(transport.endpoint.clone()), session(options)?);
+        plan.connect = transport.connect_options()?;
+        plan
+    };
     plan.clients = count;
     plan.interval = Duration::from_millis(interval.into());
     plan.hold = hold;
@@ -329,7 +339,11 @@ mod tests {
             &["-p=secret"],
             &["--connect-timeout=0"],
             &["--url=mqtt://h/path"],
-            &["--url=mqtts://h"],
+            &["--url=mqtts://h", "--no-tls"],
+            &["--url=unix:///s", "-s"],
+            &["--insecure"],
+            &["--embedded", "--cacert=f"],
+            &["--cacert=/no/such/file"],
         ] {
             let error = planned(words).unwrap_err();
             assert!(error.downcast_ref::<clap::Error>().is_none(), "{words:?}: {error}");
@@ -353,9 +367,7 @@ mod tests {
 
     #[test]
     fn words_of_nanomq_that_mean_nothing_here_are_unknown() {
-        for words in
-            [&["-n", "2"][..], &["-q", "1"], &["-r"], &["-s"], &["--cacert", "f"], &["-L", "x"]]
-        {
+        for words in [&["-n", "2"][..], &["-q", "1"], &["-r"], &["-L", "x"]] {
             let error = parse(words).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{words:?}");
         }

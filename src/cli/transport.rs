@@ -65,12 +65,7 @@ impl TransportPlan {
             }
             Place::Host(host, port) => {
                 let is_secured = is_secured(tls, url_scheme, port)?;
-                let scheme = match (is_secured, over_websocket) {
-                    (false, false) => Scheme::Mqtt,
-                    (true, false) => Scheme::Mqtts,
-                    (false, true) => Scheme::Ws,
-                    (true, true) => Scheme::Wss,
-                };
+                let scheme = scheme(is_secured, over_websocket);
                 // mosquitto's tools leave 1883 to TLS that is turned on in another way.
                 let names_trust = tls.cafile.is_some() || tls.capath.is_some() || tls.psk.is_some();
                 let default = if is_secured && names_trust { TLS_PORT } else { 1883 };
@@ -105,12 +100,51 @@ impl TransportPlan {
         bail!("-S: {}", feature::needs("srv"))
     }
 
+    /// Checks the options of a tool that names the broker by a URL, whose path is that of the
+    /// WebSocket. `secure` turns TLS on as well.
+    ///
+    /// # Errors
+    /// As [`TransportPlan::new`].
+    pub fn to_url(
+        url: &Endpoint,
+        secure: bool,
+        transport: &TransportOptions,
+        tls: &TlsOptions,
+    ) -> Result<Self> {
+        let given = url.scheme();
+        let is_secured = match (secure, tls.no_tls) {
+            (true, true) => bail!("--secure contradicts --no-tls: leave out one of them"),
+            (true, false) => true,
+            (false, _) => is_secured(tls, Some(given), Some(url.port()))?,
+        };
+        if given == Scheme::Unix {
+            if is_secured {
+                bail!("there is no TLS over a Unix socket: leave out the options of TLS");
+            }
+            if transport.proxy.is_some() {
+                bail!("a Unix socket is connected to directly: leave out --proxy");
+            }
+            return Self::to(url.clone(), transport, tls);
+        }
+        let path = url.path().filter(|path| !path.is_empty());
+        if let (Some(path), false) = (path, given.is_websocket()) {
+            bail!("the path {path:?} of the URL means nothing over {given}://: leave it out");
+        }
+        let scheme = scheme(is_secured, given.is_websocket());
+        let endpoint = Endpoint::new(scheme, url.host(), url.port());
+        let mut transport = transport.clone();
+        if transport.ws_path.is_none() {
+            transport.ws_path = path.map(str::to_owned);
+        }
+        Self::to(endpoint, &transport, tls)
+    }
+
     /// Checks the options about the way to an endpoint that is given.
     ///
     /// # Errors
     /// As [`TransportPlan::new`].
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "net refuses TLS"))]
-    pub fn to(endpoint: Endpoint, transport: &TransportOptions, tls: &TlsOptions) -> Result<Self> {
+    fn to(endpoint: Endpoint, transport: &TransportOptions, tls: &TlsOptions) -> Result<Self> {
         let scheme = endpoint.scheme();
         #[cfg_attr(
             not(any(feature = "socks5", feature = "websocket")),
@@ -190,6 +224,15 @@ impl Place {
             (None, Some(0)) => Ok(Self::Socket(host.into())),
             (None, port) => Ok(Self::Host(host.to_owned(), port)),
         }
+    }
+}
+
+fn scheme(is_secured: bool, over_websocket: bool) -> Scheme {
+    match (is_secured, over_websocket) {
+        (false, false) => Scheme::Mqtt,
+        (true, false) => Scheme::Mqtts,
+        (false, true) => Scheme::Ws,
+        (true, true) => Scheme::Wss,
     }
 }
 

@@ -10,14 +10,14 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::codec::{Properties, Version};
-use crate::driver::Direction;
+use crate::driver::{self, Direction};
 #[cfg(feature = "socks5")]
 use crate::net::Proxy;
 #[cfg(feature = "tls")]
 use crate::net::TlsConfig;
-use crate::net::{ConnectOptions, Endpoint, EndpointError};
 #[cfg(feature = "websocket")]
-use crate::net::{SubProtocol, WebSocketOptions};
+use crate::net::WebSocketOptions;
+use crate::net::{ConnectOptions, Endpoint, EndpointError};
 use crate::session::{Backoff, Config, Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
 
 use super::error::{BuildError, ConnectError, PublishError, RequestError};
@@ -400,19 +400,13 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`BuildError`], before anything is sent.
-    #[cfg_attr(not(feature = "websocket"), expect(unused_mut, reason = "nothing to set"))]
-    pub fn start(mut self) -> Result<(Client, Inbox), BuildError> {
-        // [MQTT-6.0.0-3]; 3.1 has a name of its own.
-        #[cfg(feature = "websocket")]
-        self.connect_options.websocket.set_sub_protocol(match self.config.version {
-            Version::V31 => SubProtocol::MqttV31,
-            _ => SubProtocol::Mqtt,
-        });
+    pub fn start(self) -> Result<(Client, Inbox), BuildError> {
+        let connect_options = driver::connect_options(self.config.version, self.connect_options);
         let runtime = runtime::Handle::try_current().map_err(BuildError::NoRuntime)?;
         let mut config = self.config;
         config.keep_alive = u16::try_from(self.keep_alive.as_secs())
             .map_err(|_| BuildError::KeepAliveTooLong(self.keep_alive))?;
-        config.connack_timeout = self.connect_options.connect_timeout;
+        config.connack_timeout = connect_options.connect_timeout;
         // The mailbox bounds what is admitted, before the session sees it.
         config.max_queued_messages = usize::MAX;
         config.max_queued_bytes = usize::MAX;
@@ -454,7 +448,7 @@ impl ClientBuilder {
             HookCaller::new(self.hooks, handle),
             Arc::clone(&inbox),
             Dialing {
-                target: Arc::new(Target { endpoint: self.endpoint, options: self.connect_options }),
+                target: Arc::new(Target { endpoint: self.endpoint, options: connect_options }),
                 backoff,
                 longest_delay,
                 retry_first: self.retry_first_connect,

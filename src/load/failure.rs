@@ -4,7 +4,11 @@ use std::{borrow::Cow, io};
 
 use rustix::io::Errno;
 
-use crate::{codec::ReasonCode, session::End};
+use crate::{
+    codec::ReasonCode,
+    net::{ConnectError, Stage},
+    session::End,
+};
 
 /// The kinds of failure a connection can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +32,22 @@ pub enum FailureClass {
     TcpUnreachable,
     /// The TCP connection failed in some other way.
     TcpOther(io::ErrorKind),
+    /// The accept queue of the Unix socket is full.
+    SocketQueueFull,
+    /// The name of the target, or of the proxy, has no address.
+    Lookup,
+    /// The proxy did not connect to the target.
+    Proxy,
+    /// The proxy did not answer in time.
+    ProxyTimeout,
+    /// TLS did not come about: the target is not to be trusted, or speaks no TLS.
+    Tls,
+    /// The TLS handshake did not end in time.
+    TlsTimeout,
+    /// The target did not open a WebSocket.
+    WebSocket,
+    /// The target did not answer the upgrade to WebSocket in time.
+    WebSocketTimeout,
     /// The server did not answer CONNECT in time.
     ConnAckTimeout,
     /// The server closed the connection instead of answering CONNECT.
@@ -56,6 +76,8 @@ impl FailureClass {
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => Self::LocalDescriptors,
             Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE) => Self::LocalPorts,
+            // TCP tells of its accept queue by not answering.
+            Some(Errno::AGAIN) => Self::SocketQueueFull,
             Some(Errno::NOBUFS | Errno::NOMEM) => Self::LocalMemory,
             Some(Errno::ACCESS | Errno::PERM) => Self::LocalForbidden,
             Some(Errno::CONNREFUSED) => Self::TcpRefused,
@@ -63,6 +85,23 @@ impl FailureClass {
             Some(Errno::CONNRESET) => Self::TcpReset,
             Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN) => Self::TcpUnreachable,
             _ => Self::TcpOther(error.kind()),
+        }
+    }
+
+    /// The class of an error of a connection in stages.
+    pub(crate) fn of_connect(error: &ConnectError) -> Self {
+        match (error, error.stage()) {
+            (ConnectError::Dial { source, .. } | ConnectError::DialUnix { source, .. }, _)
+            | (ConnectError::Bind { source, .. }, _) => Self::of_dial(source),
+            (ConnectError::Timeout { .. }, Stage::Proxy) => Self::ProxyTimeout,
+            (ConnectError::Timeout { .. }, Stage::Tls) => Self::TlsTimeout,
+            (ConnectError::Timeout { .. }, Stage::WebSocket) => Self::WebSocketTimeout,
+            (ConnectError::Timeout { .. }, _) => Self::TcpTimeout,
+            (_, Stage::Resolve) => Self::Lookup,
+            (_, Stage::Dial) => Self::TcpOther(io::ErrorKind::Unsupported),
+            (_, Stage::Proxy) => Self::Proxy,
+            (_, Stage::Tls) => Self::Tls,
+            (_, Stage::WebSocket) => Self::WebSocket,
         }
     }
 
@@ -102,6 +141,7 @@ impl FailureClass {
                 | Self::TcpUnreachable
                 | Self::TcpOther(_)
                 | Self::LocalForbidden
+                | Self::Lookup
         )
     }
 
@@ -133,6 +173,14 @@ impl FailureClass {
             Self::TcpReset => "tcp.reset",
             Self::TcpUnreachable => "tcp.unreachable",
             Self::TcpOther(kind) => return Cow::Owned(format!("tcp.{}", slug(&kind.to_string()))),
+            Self::SocketQueueFull => "unix.queue_full",
+            Self::Lookup => "dns.failed",
+            Self::Proxy => "proxy.failed",
+            Self::ProxyTimeout => "proxy.timeout",
+            Self::Tls => "tls.failed",
+            Self::TlsTimeout => "tls.timeout",
+            Self::WebSocket => "ws.failed",
+            Self::WebSocketTimeout => "ws.timeout",
             Self::ConnAckTimeout => "connack.timeout",
             Self::ConnAckClosed => "connack.closed",
             Self::ConnAckRefused(reason) => return Cow::Owned(of_reason("connack", reason)),
@@ -165,6 +213,14 @@ impl FailureClass {
             Self::TcpReset => "look at the broker's log: its connection limit may be reached",
             Self::TcpUnreachable => "check the address and the route to it (ip route get ADDRESS)",
             Self::TcpOther(_) => "see the error text of the example",
+            Self::SocketQueueFull => "lower --in-progress, or start clients more slowly (-i)",
+            Self::Lookup => "check the name and the DNS settings of this machine",
+            Self::Proxy | Self::Tls | Self::WebSocket => "see the error text of the example",
+            Self::ProxyTimeout => "check that the proxy speaks SOCKS5, and what it can reach",
+            Self::TlsTimeout | Self::WebSocketTimeout => {
+                "the broker is overloaded, or the port is for another transport: start clients \
+                 more slowly (-i), or raise --connect-timeout"
+            }
             Self::ConnAckTimeout => {
                 "the broker is overloaded or not an MQTT broker: start clients more slowly (-i), \
                  or raise --connect-timeout"
@@ -175,7 +231,7 @@ impl FailureClass {
             }
             Self::ConnAckRefused(reason) => refusal_remedy(reason),
             Self::Malformed | Self::ProtocolError => {
-                "check that the port speaks MQTT without TLS, in the version given with -V"
+                "check that the port speaks MQTT over this transport, in the version given with -V"
             }
             Self::Stalled => "look for a proxy or a broker that hangs in the middle of a packet",
             Self::SessionClosed | Self::SessionReset => {

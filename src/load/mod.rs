@@ -30,6 +30,7 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
+mod route;
 mod run;
 mod sink;
 mod slab;

@@ -4,14 +4,14 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{Seed, descriptors::TooFewDescriptors};
 use crate::{
-    net::{self, Endpoint, Scheme},
+    net::{self, ConnectOptions, Endpoint},
     session::{self, ConfigError},
 };
 
 /// Where the connections go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A broker, over plain TCP.
+    /// A broker, over any transport.
     Broker(Endpoint),
     /// A null broker on a thread of this process, which answers and keeps nothing: for trying the
     /// tool, and for measuring what this machine can do at most.
@@ -37,6 +37,9 @@ pub enum Target {
 pub struct Plan {
     /// Where the connections go.
     pub target: Target,
+    /// How its connections are made: TLS, WebSocket, proxy. The time that all of it may take is
+    /// `connect_timeout`.
+    pub connect: ConnectOptions,
     /// What each client says in CONNECT; the client identifier comes from the seed.
     pub session: Arc<session::Config>,
     /// How many clients. Default 1.
@@ -63,6 +66,7 @@ impl Plan {
         const IN_PROGRESS: NonZeroU32 = NonZeroU32::new(64).expect("64 is not 0");
         Self {
             target,
+            connect: ConnectOptions::default(),
             session: Arc::new(session),
             clients: 1,
             interval: Duration::from_millis(10),
@@ -79,11 +83,6 @@ impl Plan {
     /// # Errors
     /// The first setting that cannot be carried out.
     pub fn check(&self) -> Result<(), PlanError> {
-        if let Target::Broker(endpoint) = &self.target
-            && endpoint.scheme() != Scheme::Mqtt
-        {
-            return Err(PlanError::Transport(endpoint.scheme()));
-        }
         if self.clients == 0 {
             return Err(PlanError::NoClients);
         }
@@ -98,9 +97,6 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Only plain TCP can be loaded.
-    #[error("cannot load a target over {0}://, only over mqtt-tcp:// or mqtt://")]
-    Transport(Scheme),
     /// There is nothing to do.
     #[error("at least one client is needed")]
     NoClients,
@@ -159,8 +155,6 @@ mod tests {
 
     #[test]
     fn contradictions_are_found() {
-        let error = plan("mqtts://localhost").check().unwrap_err();
-        assert_eq!(error, PlanError::Transport(Scheme::Mqtts));
         let mut none = plan("mqtt://localhost");
         none.clients = 0;
         assert_eq!(none.check(), Err(PlanError::NoClients));

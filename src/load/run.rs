@@ -24,11 +24,15 @@ use super::{
     pace::Pace,
     ready::ReadyList,
     report::{Course, EndedBy, Host, Report, Second, TargetFacts},
+    route::{Route, needs_lookup},
     sink::Sink,
     stats::{Counters, Counts, Stats},
     worker::{Control, Job, Outcome, Trouble, Worker},
 };
-use crate::net::{self, ConnectOptions};
+use crate::{
+    driver,
+    net::{self, ConnectOptions},
+};
 
 /// How often the progress is told.
 const TICK: Duration = Duration::from_millis(100);
@@ -84,17 +88,27 @@ pub async fn run(
     plan.check()?;
     let embedded = plan.target == Target::Embedded;
     let nofile = descriptors::provide(plan.clients, if embedded { 2 } else { 1 })?;
-    let sink = if embedded { Some(Sink::start().map_err(StartError::Worker)?) } else { None };
-    let (addresses, lookup) = match (&sink, &plan.target) {
-        (Some(sink), _) => (vec![sink.address()], None),
-        (None, Target::Broker(endpoint)) => locate(endpoint, plan.connect_timeout).await?,
-        (None, Target::Embedded) => (Vec::new(), None),
+    let connect = driver::connect_options(
+        plan.session.version,
+        ConnectOptions { connect_timeout: plan.connect_timeout, ..plan.connect.clone() },
+    );
+    let (sink, addresses, lookup, route) = match &plan.target {
+        Target::Embedded => {
+            let sink = Sink::start().map_err(StartError::Worker)?;
+            let (address, connect) = (sink.address(), ConnectOptions::default());
+            (Some(sink), vec![address], None, Route::to_address(address, &connect))
+        }
+        Target::Broker(endpoint) => {
+            let (addresses, lookup) = locate(endpoint, &connect).await?;
+            let route = Route::new(endpoint, &addresses, &connect);
+            (None, addresses, lookup, route)
+        }
     };
     let target = TargetFacts::new(&plan, &addresses, lookup);
     let started = jiff::Timestamp::now();
     let rss_before = resident_bytes();
     let plan = Arc::new(plan);
-    let mut crew = Crew::start(&plan, addresses.into()).map_err(StartError::Worker)?;
+    let mut crew = Crew::start(&plan, Arc::new(route)).map_err(StartError::Worker)?;
 
     let mut watch = Watch::new(&crew, plan.clients);
     tokio::pin!(interrupt);
@@ -155,22 +169,22 @@ pub async fn run(
 /// of the clients.
 async fn locate(
     endpoint: &net::Endpoint,
-    timeout: Duration,
+    options: &ConnectOptions,
 ) -> Result<(Vec<SocketAddr>, Option<Duration>), StartError> {
-    let options = ConnectOptions { connect_timeout: timeout, ..ConnectOptions::default() };
+    if !needs_lookup(endpoint, options) {
+        return Ok((Vec::new(), None));
+    }
     let began = Instant::now();
-    let addresses = net::resolve(endpoint, &options).await.map_err(StartError::Resolve)?;
+    let addresses = net::resolve(endpoint, options).await.map_err(StartError::Resolve)?;
     let is_literal = endpoint.host().parse::<std::net::IpAddr>().is_ok();
     let lookup = (!is_literal).then(|| began.elapsed());
     if addresses.len() < 2 {
         return Ok((addresses, lookup));
     }
     let count = addresses.len();
-    let dials: Vec<_> = addresses
-        .into_iter()
-        .map(|address| (address, net::dial(address, None, &options)))
-        .collect();
-    let give_up = tokio::time::Instant::now() + timeout;
+    let dials: Vec<_> =
+        addresses.into_iter().map(|address| (address, net::dial(address, None, options))).collect();
+    let give_up = tokio::time::Instant::now() + options.connect_timeout;
     let mut taking = Vec::new();
     let mut refusal = io::Error::from(io::ErrorKind::TimedOut);
     for (address, dialing) in dials {
@@ -211,7 +225,7 @@ struct Hand {
 }
 
 impl Crew {
-    fn start(plan: &Arc<Plan>, addresses: Arc<[SocketAddr]>) -> io::Result<Self> {
+    fn start(plan: &Arc<Plan>, route: Arc<Route>) -> io::Result<Self> {
         // More workers than clients would have nothing to do, and each needs an attempt in progress.
         let count = plan.workers.get().min(plan.clients).min(plan.in_progress.get());
         let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
@@ -235,7 +249,7 @@ impl Crew {
             let job = Job {
                 plan: Arc::clone(plan),
                 session: Arc::clone(&session),
-                addresses: Arc::clone(&addresses),
+                route: Arc::clone(&route),
                 start,
                 pace: Pace::new(start, plan.interval, plan.clients, index, count),
                 in_progress: share(plan.in_progress.get(), index, count),

@@ -17,7 +17,13 @@ pub enum Phase {
     ScheduleLag,
     /// From the actual start to the established TCP connection.
     Tcp,
-    /// From the established TCP connection to the CONNACK that accepts the client.
+    /// The handshake of a proxy.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
+    /// The HTTP upgrade to WebSocket.
+    WebSocket,
+    /// From the established connection, handshakes included, to the CONNACK that accepts the client.
     ConnAck,
     /// From the intended start to the CONNACK that accepts the client.
     Total,
@@ -27,14 +33,25 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in the order of a connection's life.
-    pub const ALL: [Self; 5] =
-        [Self::ScheduleLag, Self::Tcp, Self::ConnAck, Self::Total, Self::PingResp];
+    pub const ALL: [Self; 8] = [
+        Self::ScheduleLag,
+        Self::Tcp,
+        Self::Proxy,
+        Self::Tls,
+        Self::WebSocket,
+        Self::ConnAck,
+        Self::Total,
+        Self::PingResp,
+    ];
 
     /// The phase's name in the machine-readable report.
     pub fn name(self) -> &'static str {
         match self {
             Self::ScheduleLag => "schedule_lag",
             Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
+            Self::Tls => "tls",
+            Self::WebSocket => "ws",
             Self::ConnAck => "connack",
             Self::Total => "total",
             Self::PingResp => "pingresp",

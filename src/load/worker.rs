@@ -5,13 +5,12 @@
 //! deadlines, and what only a client that is connecting needs is kept apart until its CONNACK.
 //!
 //! ```text
-//! Dialing --TCP--> Open, attempt under way --CONNACK--> Open, idle --lost--> dropped
+//! Opening --stream--> Open, attempt under way --CONNACK--> Open, idle --lost--> dropped
 //!    \---------------------\--error, refusal, timeout--> failed
 //! ```
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -29,6 +28,7 @@ use super::{
     failure::FailureClass,
     pace::Pace,
     ready::{ReadyList, SlotWaker},
+    route::{OpenError, Opening, Route},
     slab::Slab,
     stats::{Counters, Phase, Stats},
     wheel::Wheel,
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     codec::{Properties, ReasonCode},
     driver::{Link, LinkEnd, LinkInbox, Scratch},
-    net::{self, ConnectOptions, Dialing},
+    net::Timings,
     session::{self, End, Event, Inbox, Received, Session, Verdict},
 };
 
@@ -95,8 +95,8 @@ pub struct Trouble {
 pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) session: Arc<session::Config>,
-    /// The target's addresses, at least one, used in turn.
-    pub(crate) addresses: Arc<[SocketAddr]>,
+    /// The way to the target.
+    pub(crate) route: Arc<Route>,
     pub(crate) start: Instant,
     pub(crate) pace: Pace,
     /// This worker's share of the attempts that may be in progress.
@@ -135,15 +135,12 @@ struct Desk {
     attempts: Slab<Attempt>,
     last_outcome: Instant,
     last_connack: Instant,
-    options: ConnectOptions,
 }
 
 impl Worker {
     /// A worker that has not started. To be polled in the Tokio runtime that `alarm` is from.
     pub(crate) fn new(job: Job, alarm: Alarm) -> Self {
         let start = job.start;
-        // An idle client never has two small packets on their way: no need for the system call.
-        let options = ConnectOptions { nodelay: false, ..ConnectOptions::default() };
         Self {
             slots: Slab::new(),
             turn: Vec::new(),
@@ -157,7 +154,6 @@ impl Worker {
                 attempts: Slab::new(),
                 last_outcome: start,
                 last_connack: start,
-                options,
             },
         }
     }
@@ -235,21 +231,20 @@ impl Worker {
         while self.desk.attempts.len() < self.desk.job.in_progress {
             let now = Instant::now();
             let Some((g, intended)) = self.desk.job.pace.peek() else { return };
-            let Some(&address) = pick(&self.desk.job.addresses, g) else { return };
             if intended > now {
                 return;
             }
             self.desk.job.pace.next();
             self.desk.job.counters.count_started();
             self.desk.stats.record(Phase::ScheduleLag, now.saturating_duration_since(intended));
-            match net::dial(address, None, &self.desk.options) {
-                Ok(dialing) => {
+            match self.desk.job.route.open(g) {
+                Ok(opening) => {
                     let give_up = now + self.desk.job.plan.connect_timeout;
                     let attempt = Attempt { intended, started: now, established: None, give_up };
                     let attempt = self.desk.attempts.insert(|_| attempt);
                     let ready = &self.desk.job.ready;
                     let number = self.slots.insert(|number| {
-                        Client::new(g, dialing, attempt, SlotWaker::new(number, ready))
+                        Client::new(g, opening, attempt, SlotWaker::new(number, ready))
                     });
                     self.serve(number, now);
                 }
@@ -299,6 +294,7 @@ impl Desk {
             FailureClass::of_end(ended.end.as_deref(), ended.error.as_ref(), accepted)
         });
         let text = match (&ended.end, &ended.error) {
+            _ if !ended.text.is_empty() => ended.text,
             (Some(end), _) => end.to_string(),
             (None, Some(error)) => error.to_string(),
             (None, None) if ended.class.is_some() => "no answer in time".to_owned(),
@@ -364,7 +360,7 @@ struct Client {
 
 #[expect(clippy::large_enum_variant, reason = "most slots are open most of the time")]
 enum Stage {
-    Dialing(Dialing),
+    Opening(Opening),
     Open { session: Session, link: Link, end: Option<Box<End>> },
 }
 
@@ -382,24 +378,31 @@ struct Ended {
     end: Option<Box<End>>,
     error: Option<std::io::Error>,
     class: Option<FailureClass>,
+    /// What is to be said about it, where that is known already.
+    text: String,
 }
 
 impl Client {
-    fn new(g: u32, dialing: Dialing, attempt: u32, waker: Arc<SlotWaker>) -> Self {
-        Self { g, waker, stage: Stage::Dialing(dialing), attempt: Some(attempt) }
+    fn new(g: u32, opening: Opening, attempt: u32, waker: Arc<SlotWaker>) -> Self {
+        Self { g, waker, stage: Stage::Opening(opening), attempt: Some(attempt) }
     }
 
     fn poll(&mut self, now: Instant, desk: &mut Desk, scratch: &mut Scratch) -> Poll<Ended> {
         self.waker.taken();
         let waker = Waker::from(Arc::clone(&self.waker));
         let mut cx = Context::from_waker(&waker);
-        if let Stage::Dialing(dialing) = &mut self.stage {
-            match Pin::new(dialing).poll(&mut cx) {
-                Poll::Ready(Ok(stream)) => self.open(Link::new(stream), now, desk),
-                Poll::Ready(Err(error)) => {
-                    let class = Some(FailureClass::of_dial(&error));
-                    return Poll::Ready(Ended { error: Some(error), class, end: None });
+        if let Stage::Opening(opening) = &mut self.stage {
+            match opening.poll(&mut cx) {
+                Poll::Ready(Ok((stream, timings))) => {
+                    self.open(Link::new(stream), timings, now, desk);
                 }
+                Poll::Ready(Err(OpenError { class, text, reached })) => {
+                    if reached {
+                        desk.job.control.reached.store(true, Ordering::Release);
+                    }
+                    return Poll::Ready(Ended { class: Some(class), text, ..Ended::default() });
+                }
+                Poll::Pending if opening.has_deadline() => return Poll::Pending,
                 Poll::Pending => return self.check_give_up(now, desk, FailureClass::TcpTimeout),
             }
         }
@@ -413,15 +416,24 @@ impl Client {
                     LinkEnd::Failed(error) => Some(error),
                     _ => None,
                 };
-                Poll::Ready(Ended { end: end.take(), error, class: None })
+                Poll::Ready(Ended { end: end.take(), error, ..Ended::default() })
             }
         }
     }
 
-    fn open(&mut self, link: Link, now: Instant, desk: &mut Desk) {
+    fn open(&mut self, link: Link, timings: Option<Timings>, now: Instant, desk: &mut Desk) {
         if let Some(attempt) = self.attempt.and_then(|number| desk.attempts.get_mut(number)) {
             attempt.established = Some(now);
-            desk.stats.record(Phase::Tcp, now.saturating_duration_since(attempt.started));
+            let tcp = now.saturating_duration_since(attempt.started);
+            let stages = timings.map_or([Some(tcp), None, None, None], |timings| {
+                [timings.tcp, timings.proxy, timings.tls, timings.websocket]
+            });
+            let phases = [Phase::Tcp, Phase::Proxy, Phase::Tls, Phase::WebSocket];
+            for (phase, took) in phases.into_iter().zip(stages) {
+                if let Some(took) = took {
+                    desk.stats.record(phase, took);
+                }
+            }
         }
         if !desk.job.control.reached.load(Ordering::Relaxed) {
             desk.job.control.reached.store(true, Ordering::Release);
@@ -468,7 +480,8 @@ impl Client {
 
     fn deadline(&self, desk: &Desk) -> Option<Instant> {
         let (session, link) = match &self.stage {
-            Stage::Dialing(_) => (None, None),
+            Stage::Opening(opening) if opening.has_deadline() => return None,
+            Stage::Opening(_) => (None, None),
             Stage::Open { session, link, .. } => {
                 (session.poll_timeout().map(|(at, _)| at), link.poll_timeout())
             }
@@ -507,9 +520,4 @@ impl LinkInbox for ClientInbox<'_> {
             _ => {}
         }
     }
-}
-
-/// The address of client `g`.
-fn pick(addresses: &[SocketAddr], g: u32) -> Option<&SocketAddr> {
-    addresses.get(g as usize % addresses.len().max(1))
 }

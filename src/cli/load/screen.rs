@@ -143,6 +143,9 @@ fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::ScheduleLag => "  schedule lag",
         Phase::Tcp => "  tcp",
+        Phase::Proxy => "  proxy",
+        Phase::Tls => "  tls",
+        Phase::WebSocket => "  ws",
         Phase::ConnAck => "  connack",
         Phase::Total => "  total",
         Phase::PingResp => "  pingresp",

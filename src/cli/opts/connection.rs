@@ -28,9 +28,9 @@ pub struct ConnectionOptions {
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
 
-    /// Broker, credentials and topic in one, SCHEME://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC. Schemes: mqtt,
-    /// mqtts (TLS), ws, wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u
-    /// and -P, what is given later counts.
+    /// Broker, credentials and topic in one, SCHEME://USER:PASSWORD@HOST:PORT/TOPIC; user, password and
+    /// port may be left out. Schemes: mqtt, mqtts (TLS), ws and wss (WebSocket); unix:///PATH has no
+    /// topic. Of this and -h, -p, --unix, -u and -P, what is given later counts.
     #[arg(short = 'L', long, value_name = "URL", value_parser = value::hidden(value::tool_url))]
     pub url: Option<Endpoint>,
 

@@ -4,7 +4,10 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, value_parser};
 
-use super::value::{self, Secret, WordBytes};
+use super::{
+    TlsOptions, TransportOptions,
+    value::{self, Secret, WordBytes},
+};
 use crate::{
     codec::{QoS, Version},
     net::Endpoint,
@@ -16,6 +19,12 @@ pub struct LoadOptions {
     /// Where the connections go.
     #[command(flatten)]
     pub target: TargetOptions,
+    /// What lies between.
+    #[command(flatten)]
+    pub transport: TransportOptions,
+    /// How the connections are secured.
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// How many, how fast, how long.
     #[command(flatten)]
     pub pace: PaceOptions,
@@ -34,11 +43,16 @@ pub struct LoadOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Target")]
 pub struct TargetOptions {
-    /// The broker: mqtt-tcp://HOST:PORT or mqtt://HOST:PORT, with USER:PASSWORD@ before the host if
-    /// it wants them. The port is 1883 if not given.
+    /// The broker, as mqtt-tcp://USER:PASSWORD@HOST:PORT; user, password and port may be left out.
+    /// Other schemes: tls+mqtt-tcp (TLS), ws and wss (WebSocket, whose path follows the port), and
+    /// unix:///PATH; mqtt and mqtts are other names of the first two.
     #[arg(long, value_name = "URL", default_value = "mqtt-tcp://127.0.0.1:1883")]
-    #[arg(value_parser = endpoint)]
+    #[arg(value_parser = value::hidden(value::url))]
     pub url: Endpoint,
+
+    /// Use TLS, as tls+mqtt-tcp:// and the options that name a CA do too.
+    #[arg(short, long)]
+    pub secure: bool,
 
     /// Connect to a null broker inside this process instead, which needs nothing installed.
     #[arg(long, conflicts_with = "url")]
@@ -136,10 +150,6 @@ pub struct ReportOptions {
     /// Write the report to this file as well, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-}
-
-fn endpoint(url: &str) -> Result<Endpoint, String> {
-    Endpoint::parse(url).map_err(|error| error.to_string())
 }
 
 fn version(text: &str) -> Result<Version, String> {

@@ -11,8 +11,8 @@ use super::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct TransportOptions {
-    /// Connect through this SOCKS5 proxy, socks5h://[USER:PASSWORD@]HOST[:PORT]; it looks up the name of
-    /// the broker.
+    /// Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080)
+    /// may be left out. It looks up the name of the broker.
     #[arg(long, value_name = "URL", value_parser = value::hidden(feature::proxy))]
     pub proxy: Option<Proxy>,
 
