@@ -99,10 +99,12 @@ fn start(options: &LoadOptions) -> Result<Exit, Failure> {
     let (report, signal) = runtime.block_on(attend(plan, options))?;
     // A host name may still be looked up: that cannot be stopped, and is not waited for.
     runtime.shutdown_background();
+    let printed = Stdout::new().write(screen::render(&report).as_bytes());
+    // A reader who has seen enough of the one report still gets the other.
     if let Some(json) = &mut json {
-        json.write(&report).map_err(|error| Failure::new(Exit::NotStarted, error))?;
+        json.write(&report).map_err(usage)?;
     }
-    Stdout::new().write(screen::render(&report).as_bytes())?;
+    printed?;
     verdict(&report, signal)
 }
 
@@ -132,7 +134,10 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
             }
         }
     };
-    Ok((outcome.map_err(start_failure)?, signal))
+    match (outcome, signal) {
+        (Err(StartError::Interrupted), Some(signal)) => Err(Failure::silent(signal)),
+        (outcome, signal) => Ok((outcome.map_err(start_failure)?, signal)),
+    }
 }
 
 fn start_failure(error: StartError) -> Failure {

@@ -132,6 +132,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The load was interrupted while the target was being looked for.
+    #[error("interrupted before the first client started")]
+    Interrupted,
     /// A worker or the embedded broker could not be started.
     #[error("cannot start a worker")]
     Worker(#[source] std::io::Error),

@@ -65,9 +65,9 @@ pub struct Progress {
 /// Carries `plan` out and returns its report.
 ///
 /// Every client of the plan connects, or fails; then the connections are held. `observe` is told how
-/// far it has come, and of each client that failed. The load ends when the hold is over, when no connection is
-/// left to hold, when `interrupt` becomes ready, or at once when the target turns out to take no TCP
-/// connections at all. All connections are then closed with a DISCONNECT.
+/// far it has come, and of each client that failed. The load ends when the hold is over, when no
+/// connection is left to hold, when `interrupt` becomes ready, or at once when the target turns out
+/// to take no TCP connections at all. All connections are then closed with a DISCONNECT.
 ///
 /// The clients run on threads of their own; this future only watches, so it may share its thread
 /// with other work.
@@ -88,6 +88,7 @@ pub async fn run(
     plan.check()?;
     let embedded = plan.target == Target::Embedded;
     let nofile = descriptors::provide(plan.clients, if embedded { 2 } else { 1 })?;
+    tokio::pin!(interrupt);
     let connect = driver::connect_options(
         plan.session.version,
         ConnectOptions { connect_timeout: plan.connect_timeout, ..plan.connect.clone() },
@@ -99,7 +100,11 @@ pub async fn run(
             (Some(sink), vec![address], None, Route::to_address(address, &connect))
         }
         Target::Broker(endpoint) => {
-            let (addresses, lookup) = locate(endpoint, &connect).await?;
+            let (addresses, lookup) = tokio::select! {
+                biased;
+                located = locate(endpoint, &connect) => located?,
+                () = &mut interrupt => return Err(StartError::Interrupted),
+            };
             let route = Route::new(endpoint, &addresses, &connect);
             (None, addresses, lookup, route)
         }
@@ -111,7 +116,6 @@ pub async fn run(
     let mut crew = Crew::start(&plan, Arc::new(route)).map_err(StartError::Worker)?;
 
     let mut watch = Watch::new(&crew, plan.clients);
-    tokio::pin!(interrupt);
     let ended_by = loop {
         if let Some(end) = watch.look(&mut crew, plan.hold, &mut observe) {
             break end;

@@ -10,8 +10,6 @@
 //! ```
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -286,7 +284,7 @@ impl Desk {
         if let Some(number) = client.attempt {
             self.attempts.remove(number);
         }
-        if accepted && closing {
+        if accepted && closing && matches!(ended.end.as_deref(), None | Some(End::Requested)) {
             self.job.control.count_closed();
             return;
         }
