@@ -2,7 +2,7 @@
 //! and limits that can end the tool, and the exit codes of a client's errors.
 
 use std::{
-    future,
+    future, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +42,9 @@ use crate::{
 /// with every failure up to the second value.
 pub const RECONNECT: Reconnect =
     Reconnect::Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// The remedy where a server hangs up on CONNECT.
+const CHECK_PORT: &str = "check that the port is for this transport, with TLS or without";
 
 /// How long standard output may take for the rest when the tool has been told to stop.
 const STOP_TIME: Duration = Duration::from_secs(1);
@@ -320,6 +323,11 @@ pub fn connect_failure(error: ConnectError, version: Version) -> Failure {
     match &error {
         ConnectError::Refused { reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, .. } => {
             Failure::new(exit, anyhow!("{error}; choose another version with -V"))
+        }
+        // What a server does that hears another protocol than its own.
+        ConnectError::Closed { .. } => Failure::new(exit, anyhow!("{error}; {CHECK_PORT}")),
+        ConnectError::Io(cause) if cause.kind() == io::ErrorKind::ConnectionReset => {
+            Failure::new(exit, anyhow!("{error}; {CHECK_PORT}: {cause}"))
         }
         _ => Failure::new(exit, error),
     }

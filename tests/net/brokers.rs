@@ -13,9 +13,9 @@ use midge::net::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pki::{Ca, Identity};
 use crate::support::Broker;
 use crate::support::broker::{free_port, program};
+use crate::support::pki::{Ca, Identity};
 use crate::with_timeout;
 
 /// CONNECT with a clean session, and the CONNACK that accepts it as far as it is the same everywhere.
@@ -145,9 +145,9 @@ async fn mosquitto_over_a_unix_socket() {
 #[cfg(feature = "socks5")]
 #[tokio::test]
 async fn mosquitto_through_a_proxy() {
-    use crate::proxy::Microsocks;
+    use crate::support::microsocks::Microsocks;
 
-    let Some(proxy) = Microsocks::start(None).await else { return };
+    let Some(proxy) = Microsocks::start(None) else { return };
     let ca = Ca::new("ca");
     for (scheme, more, transport) in [
         ("mqtts", "", Transport::Tls),

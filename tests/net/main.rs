@@ -12,8 +12,6 @@
 mod brokers;
 #[cfg(feature = "tls")]
 mod pem;
-#[cfg(feature = "tls")]
-mod pki;
 #[cfg(feature = "socks5")]
 mod proxy;
 #[cfg(all(feature = "psk", feature = "websocket"))]

@@ -8,8 +8,8 @@ use midge::net::{PemError, PemSource, Secret, TlsConfigError, TlsOptions, Verifi
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, Pbkdf2Params, ScryptParams};
 use tempfile::TempDir;
 
-use crate::pki::Ca;
 use crate::support::broker::program;
+use crate::support::pki::Ca;
 
 /// Runs openssl in a directory, with the arguments of one line.
 fn openssl(dir: &Path, line: &str) {

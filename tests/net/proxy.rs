@@ -1,8 +1,6 @@
 //! SOCKS5: against scripted proxies and against microsocks.
 
 use std::io;
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use midge::net::{
@@ -10,9 +8,8 @@ use midge::net::{
     connect,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::support::broker::{free_port, program};
+use crate::support::microsocks::Microsocks;
 use crate::{refusing_addr, serve_once, with_timeout};
 
 fn through(url: &str) -> ConnectOptions {
@@ -22,45 +19,6 @@ fn through(url: &str) -> ConnectOptions {
     // The broker's name is the proxy's business.
     options.resolver = Resolver::new(|host, _| async move { panic!("{host} was looked up") });
     options
-}
-
-/// A microsocks of its own.
-pub struct Microsocks {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Microsocks {
-    pub async fn start(credentials: Option<(&str, &str)>) -> Option<Microsocks> {
-        let path = program("microsocks")?;
-        let port = free_port();
-        let mut command = Command::new(path);
-        command.args(["-i", "127.0.0.1", "-p", &port.to_string()]);
-        if let Some((username, password)) = credentials {
-            command.args(["-u", username, "-P", password]);
-        }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let proxy = Microsocks { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
-        // It says nothing when it is ready.
-        with_timeout(async {
-            while TcpStream::connect(proxy.addr).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        Some(proxy)
-    }
-
-    pub fn url(&self) -> String {
-        format!("socks5h://{}", self.addr)
-    }
-}
-
-impl Drop for Microsocks {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn problem(error: &ConnectError) -> ProxyProblem {
@@ -74,7 +32,7 @@ fn problem(error: &ConnectError) -> ProxyProblem {
 
 #[tokio::test]
 async fn a_real_proxy_connects_by_name_and_by_address() {
-    let Some(proxy) = Microsocks::start(None).await else { return };
+    let Some(proxy) = Microsocks::start(None) else { return };
     for host in ["localhost", "127.0.0.1"] {
         let (addr, server) = serve_once(|mut tcp| async move {
             let mut bytes = [0; 4];
@@ -85,7 +43,7 @@ async fn a_real_proxy_connects_by_name_and_by_address() {
         let endpoint = Endpoint::tcp(host, addr.port());
         let options = through(&proxy.url());
         let mut connected = connect(&endpoint, &options).await.unwrap();
-        assert_eq!(connected.peer, Some(proxy.addr));
+        assert_eq!(connected.peer, Some(proxy.address()));
         assert_eq!(connected.stream.transport(), Transport::Tcp);
         assert!(connected.timings.proxy.is_some());
         connected.stream.write_all(b"ping").await.unwrap();
@@ -98,7 +56,7 @@ async fn a_real_proxy_connects_by_name_and_by_address() {
 
 #[tokio::test]
 async fn a_real_proxy_checks_the_password() {
-    let Some(proxy) = Microsocks::start(Some(("ann", "p@ss:word"))).await else { return };
+    let Some(proxy) = Microsocks::start(Some(("ann", "p@ss:word"))) else { return };
     let (addr, _server) = serve_once(|_| async {}).await;
     let endpoint = Endpoint::tcp("localhost", addr.port());
     for (credentials, expected) in [
@@ -106,7 +64,7 @@ async fn a_real_proxy_checks_the_password() {
         ("", Err(ProxyProblem::CredentialsWanted)),
         ("ann:p%40ss%3aword@", Ok(())),
     ] {
-        let options = through(&format!("socks5h://{credentials}{}", proxy.addr));
+        let options = through(&format!("socks5h://{credentials}{}", proxy.address()));
         let outcome = connect(&endpoint, &options).await.map(|_| ()).map_err(|error| {
             assert!(!error.is_retryable());
             assert!(!format!("{error} {error:?}").contains("wrong"));
@@ -118,7 +76,7 @@ async fn a_real_proxy_checks_the_password() {
 
 #[tokio::test]
 async fn a_real_proxy_tells_what_is_wrong_with_the_broker() {
-    let Some(proxy) = Microsocks::start(None).await else { return };
+    let Some(proxy) = Microsocks::start(None) else { return };
     let options = through(&proxy.url());
     let endpoint = Endpoint::tcp("127.0.0.1", refusing_addr().port());
     let error = connect(&endpoint, &options).await.unwrap_err();

@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::version::TLS12;
 
 use crate::brokers::speaks_mqtt;
-use crate::pki::Ca;
 use crate::serve_once;
 use crate::support::Broker;
 use crate::support::broker::free_port;
+use crate::support::pki::Ca;
 
 fn options(psk: &PskOptions) -> ConnectOptions {
     let mut options = ConnectOptions::default();

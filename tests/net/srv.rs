@@ -162,7 +162,7 @@ async fn a_silent_name_server_is_given_up() {
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn the_certificate_must_be_for_the_domain() {
-    use crate::pki::{Ca, server_params};
+    use crate::support::pki::{Ca, server_params};
     use midge::net::{TlsOptions, TlsProblem};
 
     let ca = Ca::new("ca");

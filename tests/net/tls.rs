@@ -18,7 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::ResolvesServerCert;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::pki::{Ca, Identity, server_params};
+use crate::support::pki::{Ca, Identity, server_params};
 use crate::{serve_once, with_timeout};
 
 /// What a server saw of one connection.

@@ -9,6 +9,9 @@
 )]
 
 pub mod broker;
+pub mod microsocks;
+#[cfg(feature = "tls")]
+pub mod pki;
 pub mod script;
 
 pub use broker::Broker;

@@ -75,8 +75,17 @@ impl Ca {
         self.crl_until(revoked, 4000)
     }
 
+    /// The text of a revocation list with these serial numbers.
+    pub fn crl_pem(&self, revoked: &[u64]) -> String {
+        self.crl_pem_until(revoked, 4000)
+    }
+
     /// A revocation list to be replaced by the given year.
     pub fn crl_until(&self, revoked: &[u64], year: i32) -> PemSource {
+        PemSource::from(self.crl_pem_until(revoked, year).into_bytes())
+    }
+
+    fn crl_pem_until(&self, revoked: &[u64], year: i32) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -91,7 +100,7 @@ impl Ca {
             revoked_certs: revoked_certs.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        PemSource::from(params.signed_by(&self.issuer).unwrap().pem().unwrap().into_bytes())
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }
 

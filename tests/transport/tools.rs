@@ -1,0 +1,84 @@
+//! midge_pub and midge_sub beside mosquitto's tools, with the same options.
+
+use std::process::Command;
+
+use crate::{
+    listeners::{Listeners, Way},
+    run::{Running, midge_pub, midge_sub, run},
+    support::broker::program,
+};
+
+const VERSIONS: [(&str, &str); 3] = [("31", "mqttv31"), ("311", "mqttv311"), ("5", "mqttv5")];
+
+/// The publisher's message as the subscriber prints it, both with the same options.
+fn passes(
+    listeners: &Listeners,
+    way: Way,
+    subscriber: Command,
+    publisher: Command,
+    seen: &mut usize,
+) {
+    for (version, _) in VERSIONS {
+        let options = listeners.options(way);
+        let topic = format!("{way:?}/{version}/{seen}");
+        let mut subscriber = Command::new(subscriber.get_program());
+        let args = ["-V", version, "-q", "2", "-t", &topic, "-C", "1", "-W", "30"];
+        let subscriber = Running::start(subscriber.args(&options).args(args));
+        *seen += 1;
+        listeners.broker.wait_for_log_count("Sending SUBACK to", *seen);
+        let mut publisher = Command::new(publisher.get_program());
+        let args = ["-V", version, "-q", "2", "-t", &topic, "-m", "over it"];
+        run(publisher.args(&options).args(args)).success();
+        let outcome = subscriber.wait();
+        assert_eq!((outcome.code, outcome.stdout().as_str()), (Some(0), "over it\n"), "{way:?}");
+    }
+}
+
+#[test]
+fn the_tools_reach_the_broker_in_every_way() {
+    let Some(listeners) = Listeners::start() else { return };
+    let mut seen = 0;
+    for way in Way::ALL {
+        passes(&listeners, way, midge_sub(), midge_pub(), &mut seen);
+    }
+}
+
+#[test]
+fn mosquittos_tools_and_ours_take_the_same_options() {
+    let (Some(mosquitto_pub), Some(mosquitto_sub)) =
+        (program("mosquitto_pub"), program("mosquitto_sub"))
+    else {
+        return;
+    };
+    let Some(listeners) = Listeners::start() else { return };
+    let mut seen = 0;
+    // mosquitto's tools of version 2.0 have no WebSocket.
+    for way in [Way::Tcp, Way::Tls, Way::MutualTls, Way::Unix, Way::Socks5] {
+        passes(&listeners, way, Command::new(&mosquitto_sub), midge_pub(), &mut seen);
+        passes(&listeners, way, midge_sub(), Command::new(&mosquitto_pub), &mut seen);
+    }
+}
+
+#[test]
+fn a_url_brings_the_transport_with_it() {
+    let Some(listeners) = Listeners::start() else { return };
+    for (way, scheme) in
+        [(Way::Tls, "mqtts"), (Way::WebSocket, "ws"), (Way::SecureWebSocket, "wss")]
+    {
+        let mut options = listeners.options(way);
+        let port = options.pop().unwrap();
+        let url = format!("{scheme}://localhost:{port}/topic");
+        let ca = listeners.file("ca.pem");
+        let mut tool = midge_pub();
+        tool.args(["-L", &url, "-m", "x", "-q", "1"]);
+        if scheme != "ws" {
+            tool.arg("--cafile").arg(ca);
+        }
+        run(&mut tool).success();
+    }
+    let url = format!("unix://{}", listeners.file("mqtt.sock").display());
+    run(midge_pub().args(["-L", &url, "-t", "topic", "-m", "x", "-q", "1"])).success();
+    let socket = listeners.file("mqtt.sock");
+    run(midge_pub().arg("-h").arg(socket).args(["-p", "0", "-t", "a", "-m", "x", "-q", "1"]))
+        .success();
+}
