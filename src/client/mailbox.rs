@@ -221,8 +221,8 @@ impl Mailbox {
 
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&self, batch: &mut Vec<Command>) {
-        batch.shrink_to(KEPT_COMMANDS);
-        self.lock().commands.shrink_to(KEPT_COMMANDS);
+        batch.shrink_to_fit();
+        self.lock().commands.shrink_to_fit();
     }
 
     /// Refuses everything from here on and returns what nobody will deal with.
@@ -296,9 +296,6 @@ impl Room {
         self.has(next.bytes).then(|| next.waker.clone())
     }
 }
-
-/// How many commands the lists keep room for while nothing happens.
-const KEPT_COMMANDS: usize = 4;
 
 #[cfg(test)]
 mod tests {

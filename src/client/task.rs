@@ -99,15 +99,17 @@ impl Task {
     }
 
     /// Lives until the client ends.
-    pub(super) async fn run(mut self) {
+    ///
+    /// Not an `async fn`, whose future would have room for the task twice: as its argument and as
+    /// what it works on.
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
         let span = tracing::info_span!("mqtt", client_id = self.session.client_id());
-        async {
+        let life = async move {
             let reason = self.live().await;
             tracing::info!(%reason, "client ended");
             self.finish(reason);
-        }
-        .instrument(span)
-        .await;
+        };
+        life.instrument(span)
     }
 
     async fn live(&mut self) -> CloseReason {
