@@ -112,7 +112,7 @@ async fn a_name_without_addresses() {
     assert!(matches!(error, ConnectError::Resolve { .. }), "{error:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusing_address_gives_way_at_once() {
     let (addr, _server) = serve_once(|_| async {}).await;
     let options = resolving_to(&[refusing_addr(), refusing_addr(), addr]);
