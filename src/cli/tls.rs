@@ -68,6 +68,16 @@ impl TlsPlan {
         Ok(Self::Certificates { options, passphrase_file: given.keypass_file.clone() })
     }
 
+    /// Has every connection make a handshake of its own, as clients do that are not the same device.
+    pub fn without_resumption(mut self) -> Self {
+        match &mut self {
+            Self::Certificates { options, .. } => options.resumption = false,
+            #[cfg(feature = "psk")]
+            Self::PreSharedKey(_) => {}
+        }
+        self
+    }
+
     /// Reads all files and checks that they fit together.
     ///
     /// # Errors

@@ -136,7 +136,14 @@ impl TransportPlan {
         if transport.ws_path.is_none() {
             transport.ws_path = path.map(str::to_owned);
         }
-        Self::to(endpoint, &transport, tls)
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "nothing to set"))]
+        let mut plan = Self::to(endpoint, &transport, tls)?;
+        // The clients of a load are many devices, which know nothing of each other's sessions.
+        #[cfg(feature = "tls")]
+        {
+            plan.tls = plan.tls.map(TlsPlan::without_resumption);
+        }
+        Ok(plan)
     }
 
     /// Checks the options about the way to an endpoint that is given.

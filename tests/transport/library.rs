@@ -14,7 +14,7 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const LARGE_BYTES: usize = 3 << 20;
 /// Several WebSocket frames. mosquitto 2.0 sends a message of a megabyte over WebSocket, to whatever
 /// client, in more than half a minute.
-const LARGE_WEBSOCKET_BYTES: usize = 200_000;
+const LARGE_WEBSOCKET_BYTES: usize = 70_000;
 
 /// Fails rather than hangs.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
