@@ -82,3 +82,34 @@ fn a_url_brings_the_transport_with_it() {
     run(midge_pub().arg("-h").arg(socket).args(["-p", "0", "-t", "a", "-m", "x", "-q", "1"]))
         .success();
 }
+
+#[test]
+fn midge_conn_loads_the_broker_in_every_way() {
+    let Some(listeners) = Listeners::start() else { return };
+    for way in Way::ALL {
+        let options = listeners.options(way);
+        let port = options.last().unwrap();
+        let url = match way {
+            Way::Tcp | Way::Socks5 => format!("mqtt-tcp://localhost:{port}"),
+            Way::Tls | Way::MutualTls => format!("tls+mqtt-tcp://localhost:{port}"),
+            Way::WebSocket => format!("ws://localhost:{port}/mqtt"),
+            Way::SecureWebSocket => format!("wss://localhost:{port}"),
+            Way::Unix => format!("unix://{port}"),
+        };
+        let mut conn = Command::new(env!("CARGO_BIN_EXE_midge_conn"));
+        conn.args(["start", "--url", &url, "-C", "10", "-i", "0", "--hold", "0", "--quiet"]);
+        // What is left of the options stands in the URL.
+        for option in ["--proxy", "--cafile", "--cert", "--key"] {
+            if let Some(at) = options.iter().position(|given| given == option) {
+                conn.args([option, &options[at + 1]]);
+            }
+        }
+        let outcome = run(&mut conn);
+        outcome.success();
+        let report = outcome.stdout();
+        let has = |phase: &str| report.lines().any(|line| line.trim().starts_with(phase));
+        assert_eq!(has("tls "), format!("{way:?}").contains("Tls") || way == Way::SecureWebSocket);
+        assert_eq!(has("ws "), format!("{way:?}").contains("WebSocket"), "{report}");
+        assert_eq!(has("proxy "), way == Way::Socks5, "{report}");
+    }
+}
