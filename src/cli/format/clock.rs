@@ -121,7 +121,8 @@ mod tests {
         clock.set(62);
         assert_eq!(clock.text(TimeIndex(0)), b"02");
         assert_eq!(clock.text(TimeIndex(1)), b"Thu Jan  1 00:01:02 1970");
+        // Beyond the last moment there is, the clock stands still at it.
         clock.set(i64::MAX);
-        assert_eq!(clock.text(TimeIndex(0)), b"59");
+        assert!(clock.text(TimeIndex(1)).ends_with(b" 9999"));
     }
 }
