@@ -22,10 +22,12 @@ pub async fn run(url: &str) -> Result<usize, Error> {
 
     let mut count = 0;
     loop {
-        // Both futures are safe to drop: no message is lost with the one that is not ready.
+        // Both futures are safe to drop: no message is lost with the one that is not ready. Where
+        // both are, events go first, so that none of them waits behind the order to stop.
         let message = tokio::select! {
-            message = orders.next() => message,
+            biased;
             message = events.next() => message,
+            message = orders.next() => message,
         };
         let Some(message) = message else { break };
         count += 1;
