@@ -40,13 +40,17 @@ _midge_conn() {
             return 0
             ;;
         midge_conn__subcmd__start)
-            opts="-s -C -i -V -k -u -p -c -v -E --url --secure --embedded --proxy --ws-path --ws-header --capath --tls-use-os-certs --key --keyform --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --count --interval --hold --in-progress --connect-timeout --seed --version --keepalive --user --password --clean_session --will-topic --will-msg --will-qos --will-retain --quiet --verbose --json --help --cacert --cafile --cert"
+            opts="-s -A -C -i -V -k -u -p -c -v -E --url --secure --embedded --proxy --ws-path --ws-header --capath --tls-use-os-certs --key --keyform --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --count --interval --hold --in-progress --connect-timeout --seed --version --keepalive --user --password --clean_session --will-topic --will-msg --will-qos --will-retain --quiet --verbose --json --help --cacert --cafile --cert"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -A)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

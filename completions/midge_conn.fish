@@ -28,6 +28,7 @@ complete -c midge_conn -n "__fish_midge_conn_needs_command" -l help -d 'Print th
 complete -c midge_conn -n "__fish_midge_conn_needs_command" -l version -d 'Print the version'
 complete -c midge_conn -n "__fish_midge_conn_needs_command" -f -a "start" -d 'Connect, hold the connections, and report how they fared'
 complete -c midge_conn -n "__fish_midge_conn_using_subcommand start" -l url -d 'The broker, as mqtt-tcp://USER:PASSWORD@HOST:PORT; user, password and port may be left out. Other schemes: tls+mqtt-tcp (TLS), ws and wss (WebSocket, whose path follows the port), and unix:///PATH; mqtt and mqtts are other names of the first two' -r
+complete -c midge_conn -n "__fish_midge_conn_using_subcommand start" -s A -d 'Local address, or a name for one, to connect from' -r
 complete -c midge_conn -n "__fish_midge_conn_using_subcommand start" -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080) may be left out. It looks up the name of the broker' -r
 complete -c midge_conn -n "__fish_midge_conn_using_subcommand start" -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
 complete -c midge_conn -n "__fish_midge_conn_using_subcommand start" -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r

@@ -177,7 +177,7 @@ fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Failure> {
 
 /// What the options ask for. Whatever depends on more than one of them is checked here.
 fn plan(options: &LoadOptions) -> Result<Plan> {
-    let TargetOptions { url, embedded, secure } = &options.target;
+    let TargetOptions { url, bind, embedded, secure } = &options.target;
     let PaceOptions { count, interval, hold, in_progress, connect_timeout, seed } = options.pace;
     let mut plan = if *embedded {
         if let Some(option) = options.tls.switch().or(options.tls.detail()) {
@@ -188,6 +188,7 @@ fn plan(options: &LoadOptions) -> Result<Plan> {
         let transport = TransportPlan::to_url(url, *secure, &options.transport, &options.tls)?;
         let mut plan = Plan::new(Target::Broker(transport.endpoint.clone()), session(options)?);
         plan.connect = transport.connect_options()?;
+        plan.connect.bind.clone_from(bind);
         plan
     };
     plan.clients = count;

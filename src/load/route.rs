@@ -24,7 +24,7 @@ use crate::net::{
 /// How the clients of a load get to the target.
 #[derive(Debug)]
 pub(crate) enum Route {
-    /// Over TCP and nothing else, to the addresses in turn.
+    /// Over TCP and nothing else, to the addresses in turn, from wherever the system likes.
     Tcp { addresses: Vec<SocketAddr>, options: Box<ConnectOptions> },
     /// In any other way.
     Staged(Arc<(Endpoint, ConnectOptions)>),
@@ -43,7 +43,8 @@ impl Route {
         options: &ConnectOptions,
     ) -> Self {
         let mut options = idle(options);
-        if endpoint.scheme() == Scheme::Mqtt && needs_lookup(endpoint, &options) {
+        let dialled = endpoint.scheme() == Scheme::Mqtt && options.bind.is_none();
+        if dialled && needs_lookup(endpoint, &options) {
             return Self::Tcp { addresses: addresses.to_vec(), options: Box::new(options) };
         }
         if !addresses.is_empty() {

@@ -113,3 +113,49 @@ fn midge_conn_loads_the_broker_in_every_way() {
         assert_eq!(has("proxy "), way == Way::Socks5, "{report}");
     }
 }
+
+#[test]
+fn an_encrypted_key_opens_with_its_passphrase_and_with_nothing_else() {
+    let Some(openssl) = program("openssl") else { return };
+    let Some(listeners) = Listeners::start() else { return };
+    let encrypted = listeners.file("encrypted.key");
+    let made = Command::new(openssl)
+        .args(["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:open sesame", "-in"])
+        .arg(listeners.file("client.key"))
+        .arg("-out")
+        .arg(&encrypted)
+        .status();
+    assert!(made.unwrap().success());
+    let (right, wrong) = (listeners.file("right"), listeners.file("wrong"));
+    std::fs::write(&right, "open sesame\n").unwrap();
+    std::fs::write(&wrong, "open barley\n").unwrap();
+    let mut options = listeners.options(Way::MutualTls);
+    let key = options.iter().position(|option| option == "--key").unwrap();
+    options[key + 1] = encrypted.display().to_string();
+    let publish = |more: &[&str]| {
+        run(midge_pub().args(&options).args(["-t", "a", "-m", "x", "-q", "1"]).args(more))
+    };
+    publish(&["--keypass", "open sesame"]).success();
+    publish(&["--keypass-file", right.to_str().unwrap()]).success();
+    publish(&["--keypass", "open barley"]).said(1, "passphrase");
+    publish(&["--keypass-file", wrong.to_str().unwrap()]).said(1, "passphrase");
+    let missing = publish(&["--keypass-file", "/no/such/file"]);
+    missing.said(1, "--keypass-file: cannot read /no/such/file");
+    assert!(!missing.stderr.contains("sesame"));
+}
+
+#[test]
+fn the_tools_connect_from_the_address_they_are_given() {
+    let Some(listeners) = Listeners::start() else { return };
+    let port = listeners.broker.port().to_string();
+    let from = ["-A", "127.0.0.9"];
+    run(midge_pub().args(["-p", &port, "-t", "a", "-m", "x", "-q", "1"]).args(from)).success();
+    listeners.broker.wait_for_log_count("from 127.0.0.9", 1);
+    let url = format!("mqtt-tcp://127.0.0.1:{port}");
+    let mut conn = Command::new(env!("CARGO_BIN_EXE_midge_conn"));
+    conn.args(["start", "--url", &url, "-C", "3", "-i", "0", "--hold", "0", "--quiet"]).args(from);
+    run(&mut conn).success();
+    listeners.broker.wait_for_log_count("from 127.0.0.9", 4);
+    run(Command::new(env!("CARGO_BIN_EXE_midge_conn")).args(["start", "--embedded"]).args(from))
+        .said(2, "-A");
+}

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     codec::{QoS, Version},
-    net::Endpoint,
+    net::{BindAddress, Endpoint},
 };
 
 /// Everything about a connection load.
@@ -53,6 +53,11 @@ pub struct TargetOptions {
     /// Use TLS, as tls+mqtt-tcp:// and the options that name a CA do too.
     #[arg(short, long)]
     pub secure: bool,
+
+    /// Local address, or a name for one, to connect from.
+    #[arg(short = 'A', value_name = "ADDRESS", value_parser = value::bind_address)]
+    #[arg(conflicts_with = "embedded")]
+    pub bind: Option<BindAddress>,
 
     /// Connect to a null broker inside this process instead, which needs nothing installed.
     #[arg(long, conflicts_with = "url")]
