@@ -241,6 +241,32 @@ fn trust_that_fails_at_a_reconnect_ends_the_tool_too() {
 }
 
 #[test]
+fn an_upgrade_that_is_refused_at_a_reconnect_is_told_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        answer_http(&mut tcp, |request| open_websocket(request, &[]));
+        let mut buffer = [0; 1024];
+        assert!(tcp.read(&mut buffer).unwrap() > 0, "CONNECT");
+        tcp.write_all(&[0x82, 4, 0x20, 2, 0, 0]).unwrap();
+        assert!(tcp.read(&mut buffer).unwrap() > 0, "SUBSCRIBE");
+        drop(tcp);
+        let (mut tcp, _) = listener.accept().unwrap();
+        answer_http(&mut tcp, |_| b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec());
+        let mut rest = Vec::new();
+        let _ = tcp.read_to_end(&mut rest);
+        rest
+    });
+    let args = ["-t", "a", "--ws", "-h", "127.0.0.1", "-p", &port, "-W", "30"];
+    let outcome = run(midge_sub().args(args));
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    let last = outcome.stderr.lines().last().unwrap();
+    assert!(last.contains("no WebSocket") && last.contains("check the path"), "{outcome:?}");
+    assert!(server.join().unwrap().is_empty(), "MQTT where there is no WebSocket");
+}
+
+#[test]
 fn the_client_certificate_that_is_missing_is_asked_for() {
     let Some(listeners) = Listeners::start() else { return };
     let mut options = listeners.options(Way::MutualTls);

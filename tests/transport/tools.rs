@@ -1,6 +1,8 @@
 //! midge_pub and midge_sub beside mosquitto's tools, with the same options.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
+
+use expectrl::Expect;
 
 use crate::{
     listeners::{Listeners, Way},
@@ -142,6 +144,17 @@ fn an_encrypted_key_opens_with_its_passphrase_and_with_nothing_else() {
     let missing = publish(&["--keypass-file", "/no/such/file"]);
     missing.said(1, "--keypass-file: cannot read /no/such/file");
     assert!(!missing.stderr.contains("sesame"));
+
+    // Not given, it is asked for on the terminal and not shown there.
+    let mut command = midge_pub();
+    command.args(&options).args(["-t", "a", "-m", "x", "-q", "1"]);
+    let mut terminal = expectrl::Session::spawn(command).unwrap();
+    terminal.set_expect_timeout(Some(Duration::from_secs(30)));
+    terminal.expect(expectrl::Regex("Passphrase of .*encrypted.key: ")).unwrap();
+    terminal.send_line("open sesame").unwrap();
+    let shown = terminal.expect(expectrl::Eof).unwrap();
+    assert_eq!(String::from_utf8_lossy(shown.as_bytes()).trim(), "");
+    listeners.broker.wait_for_log_count("Received PUBLISH", 3);
 }
 
 #[test]
