@@ -326,6 +326,11 @@ pub enum EndpointError {
         /// The port as written, shortened and without control characters.
         port: String,
     },
+    /// What stands where the port belongs is not a number.
+    #[error(
+        "after the host's colon stands a port number from 1 to 65535; in a password, write / as %2F and @ as %40"
+    )]
+    PortText,
     /// A `%` in the user name does not begin an escape.
     #[error("the URL's user name has a % without two hexadecimal digits after it: write % as %25")]
     UsernameEscape,
@@ -375,7 +380,9 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
     let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if port != 0 && digits_only => Ok(port),
-        _ => Err(EndpointError::InvalidPort { port: printable(text) }),
+        _ if digits_only => Err(EndpointError::InvalidPort { port: printable(text) }),
+        // Not shown: it may be a part of a password.
+        _ => Err(EndpointError::PortText),
     }
 }
 
@@ -492,6 +499,13 @@ mod tests {
         ] {
             assert_eq!(parts(url), (scheme, "h".to_owned(), port, None), "{url}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_password_is_not_shown_as_a_port() {
+        let error = Endpoint::parse("mqtt://user:topse/cret@h/t").unwrap_err();
+        assert_eq!(error, EndpointError::PortText);
+        assert!(!error.to_string().contains("topse"));
     }
 
     #[test]
