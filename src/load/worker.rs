@@ -10,8 +10,6 @@
 //! ```
 
 use std::{
-    future::Future,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -40,9 +38,6 @@ use crate::{
     session::{self, End, Event, Inbox, Received, Session, Verdict},
 };
 
-/// Clients started before the worker looks again what has arrived: a server that gets its work in
-/// small portions does not wait for this side while this side waits for it.
-const STARTS_PER_TURN: u32 = 8;
 /// How long the connections may take to close at the end of a load.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -172,13 +167,7 @@ impl Worker {
         self.serve_ready();
         self.serve_expired(now);
         match self.close_by {
-            None => {
-                if self.start_due() {
-                    // Looks what has arrived and comes back at once.
-                    let _ = pin!(tokio::task::yield_now()).poll(cx);
-                    return Poll::Pending;
-                }
-            }
+            None => self.start_due(),
             Some(close_by) if now >= close_by || self.slots.len() == 0 => return Poll::Ready(()),
             Some(_) => {}
         }
@@ -235,17 +224,13 @@ impl Worker {
         }
     }
 
-    /// Starts the clients whose time has come, as far as attempts may be in progress and a turn
-    /// goes; says whether more of them could start.
-    fn start_due(&mut self) -> bool {
-        for _ in 0..STARTS_PER_TURN {
-            if self.desk.attempts.len() >= self.desk.job.in_progress {
-                return false;
-            }
+    /// Starts the clients whose time has come, as far as attempts may be in progress.
+    fn start_due(&mut self) {
+        while self.desk.attempts.len() < self.desk.job.in_progress {
             let now = Instant::now();
-            let Some((g, intended)) = self.desk.job.pace.peek() else { return false };
+            let Some((g, intended)) = self.desk.job.pace.peek() else { return };
             if intended > now {
-                return false;
+                return;
             }
             self.desk.job.pace.next();
             self.desk.job.counters.count_started();
@@ -267,7 +252,6 @@ impl Worker {
                 }
             }
         }
-        true
     }
 
     /// Gives up what has not connected and disconnects what has.
