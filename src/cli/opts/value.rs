@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt,
     str::FromStr,
+    time::Duration,
 };
 
 use clap::{
@@ -66,11 +67,39 @@ pub fn keyform(text: &str) -> Result<(), String> {
 }
 
 /// Parses a number of seconds with an optional fraction.
-pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     f64::from_str(text)
         .ok()
-        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "must be a number of seconds, 0 or more".to_owned())
+}
+
+/// Parses a duration such as `1h30m`, `5s`, `250ms` or `1.5s`; a number alone is in seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a duration such as 250ms, 5s, 2m or 1h30m".to_owned();
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            "" if rest.len() == text.len() && after.is_empty() => 1.0,
+            _ => return Err(wrong()),
+        };
+        total += number.parse::<f64>().map_err(|_| wrong())? * seconds;
+        rest = after;
+    }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    Duration::try_from_secs_f64(total).map_err(|_| wrong())
 }
 
 /// Parses a text that must not be empty.
@@ -176,8 +205,6 @@ fn word_bytes(word: OsString) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -193,6 +220,28 @@ mod tests {
         }
         for bad in ["-1", "nan", "inf", "1e300", "", "1s"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, milliseconds) in [
+            ("5", 5_000),
+            ("0", 0),
+            ("0.25", 250),
+            ("250ms", 250),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("1m500ms", 60_500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in
+            ["", "s", "5x", "-1s", "1e9", "5 s", "1m5", "..s", "nan", "99999999999999999999d"]
+        {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -1,0 +1,48 @@
+//! `midge_conn`: opens very many connections to a broker, holds them, and reports how they fared.
+
+mod output;
+mod plan;
+mod progress;
+mod screen;
+mod start;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::{
+    exit::{Exit, Failure},
+    opts::{GeneralOptions, LoadOptions},
+};
+
+/// The exit codes of midge_conn.
+pub(super) const EXITS: [Exit; 7] = [
+    Exit::Success,
+    Exit::SomeFailed,
+    Exit::Usage,
+    Exit::NotStarted,
+    Exit::Unreachable,
+    Exit::Signal(2),
+    Exit::Signal(15),
+];
+
+/// The options of midge_conn.
+pub(super) fn command() -> Command {
+    // The groups of options bring their own descriptions, which these replace.
+    GeneralOptions::augment_args(Command::new("midge_conn"))
+        .about("Open very many connections to an MQTT broker and report how they fare")
+        .long_about(None)
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(start::command())
+}
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// Whatever keeps the load from starting, from being reported, or from succeeding.
+pub(super) fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
+    match matches.subcommand() {
+        Some(("start", matches)) => start::run(&LoadOptions::from_arg_matches(matches)?),
+        // clap has required one of the subcommands above.
+        _ => Err(Failure::silent(Exit::Usage)),
+    }
+}

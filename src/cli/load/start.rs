@@ -1,0 +1,134 @@
+//! `midge_conn start`: carries a load out and prints its report.
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Command};
+use tokio::{runtime, sync::oneshot};
+
+use super::{output::Output, plan::plan, progress::Display, screen};
+use crate::{
+    cli::{
+        Tool,
+        exit::{Exit, Failure},
+        opts::LoadOptions,
+        signals::Signals,
+        stdio::Stdout,
+    },
+    load::{self, Outcome, Plan, Report, StartError},
+};
+
+/// The options of the verb.
+pub(super) fn command() -> Command {
+    // The groups of options bring their own descriptions, which these replace.
+    LoadOptions::augment_args(Command::new("start"))
+        // The names that NanoMQ has for them.
+        .mut_arg("cafile", |arg| arg.visible_alias("cacert"))
+        .mut_arg("cert", |arg| arg.short('E'))
+        .about("Connect, hold the connections, and report how they fared")
+        .long_about(
+            "Connects COUNT clients to a broker, one every MS milliseconds, holds the connections, \
+             and prints how long each phase took: the schedule lag, the TCP connection, the CONNACK, \
+             the whole, and the answers to pings. The whole counts from the intended start of a \
+             client, so that a broker that stalls cannot hide it. Ctrl-C ends the load and prints \
+             the report; a second Ctrl-C ends the program at once.",
+        )
+        .after_help(
+            "Examples:\n  \
+             midge_conn start --embedded -C 1000 --hold 5s\n  \
+             midge_conn start --url mqtt-tcp://broker:1883 -C 10000 -i 10 -k 60",
+        )
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+}
+
+/// Runs the load that the options ask for.
+///
+/// # Errors
+/// Whatever keeps the load from starting, from being reported, or from succeeding.
+pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
+    let usage = |error| Failure::new(Exit::Usage, error);
+    let plan = plan(options).map_err(usage)?;
+    let mut json = options.report.json.as_deref().map(Output::open).transpose().map_err(usage)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(|error| Failure::new(Exit::NotStarted, error))?;
+    let (report, signal) = runtime.block_on(attend(plan, options))?;
+    // A host name may still be looked up: that cannot be stopped, and is not waited for.
+    runtime.shutdown_background();
+    let printed = Stdout::new().write(screen::render(&report).as_bytes());
+    // A reader who has seen enough of the one report still gets the other.
+    if let Some(json) = &mut json {
+        json.write(&report).map_err(usage)?;
+    }
+    printed?;
+    verdict(&report, signal)
+}
+
+/// Runs the load until its end or a signal. The second signal ends the program without a report.
+async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exit>), Failure> {
+    let not_started = |error| Failure::new(Exit::NotStarted, error);
+    let mut signals =
+        Signals::new().context("cannot take over the signals").map_err(not_started)?;
+    let (interrupt, interrupted) = oneshot::channel::<()>();
+    let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
+    let running = load::run(
+        plan,
+        async move {
+            // The sender lives as long as the load.
+            let _ = interrupted.await;
+        },
+        |update| display.show(update),
+    );
+    tokio::pin!(running);
+    let (outcome, signal) = tokio::select! {
+        outcome = &mut running => (outcome, None),
+        signal = signals.next() => {
+            let _ = interrupt.send(());
+            tokio::select! {
+                outcome = &mut running => (outcome, Some(signal)),
+                second = signals.next() => return Err(Failure::silent(second)),
+            }
+        }
+    };
+    match (outcome, signal) {
+        (Err(StartError::Interrupted), Some(signal)) => Err(Failure::silent(signal)),
+        (outcome, signal) => Ok((outcome.map_err(start_failure)?, signal)),
+    }
+}
+
+fn start_failure(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Plan(_) => Exit::Usage,
+        StartError::Resolve(_) | StartError::Unreachable { .. } => Exit::Unreachable,
+        _ => Exit::NotStarted,
+    };
+    Failure::new(exit, error)
+}
+
+/// The exit code that tells how the load went.
+fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Failure> {
+    let worst = report.errors.first();
+    let why = worst.map_or(String::new(), |row| {
+        format!(": {} ({}); {}", row.class, row.sample_error, row.remedy)
+    });
+    let totals = report.totals;
+    match report.outcome {
+        Outcome::Complete => Ok(Exit::Success),
+        Outcome::Interrupted => Ok(signal.unwrap_or(Exit::Signal(2))),
+        Outcome::Unreachable => {
+            let error = anyhow!("cannot reach {}{why}", report.target.url);
+            Err(Failure::new(Exit::Unreachable, error))
+        }
+        _ => {
+            let (failed, dropped, attempted) = (totals.failed, totals.dropped, totals.attempted);
+            let error = anyhow!(
+                "of {attempted} clients {failed} failed and {dropped} lost their connections, most \
+                 by {}",
+                why.trim_start_matches(": ")
+            );
+            Err(Failure::new(Exit::SomeFailed, error))
+        }
+    }
+}
