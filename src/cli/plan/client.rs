@@ -1,25 +1,20 @@
-//! From parsed options to what the client is told to do. Whatever depends on more than one option
-//! is checked here; each error names the option and the remedy.
+//! How to connect, and as whom.
 
 use std::{process, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ArgMatches;
 
-use super::{
-    opts::{ClientOptions, PublishOptions, Secret, SourceOptions, SubscribeOptions, WillOptions},
-    order::Order,
-    transport::TransportPlan,
-};
+use super::topic_name;
 use crate::{
-    codec::{QoS, SubscribeOptions as FilterOptions, TopicFilter, TopicName, Version},
+    cli::{
+        opts::{ClientOptions, Secret, WillOptions},
+        order::Order,
+        transport::TransportPlan,
+    },
+    codec::{QoS, TopicName, Version},
     net::Endpoint,
 };
-
-/// The largest packet that MQTT knows.
-pub const MAX_PACKET_BYTES: u32 = 268_435_460;
-/// No payload is longer than the body of the largest packet.
-pub const MAX_PAYLOAD_BYTES: usize = 268_435_455;
 
 /// How to connect, and as whom.
 #[derive(Clone, Debug)]
@@ -43,7 +38,7 @@ pub struct ClientPlan {
     /// The will.
     pub will: Option<WillPlan>,
     /// The topic of `-L`, and whether it came after the last `-t`.
-    url_topic: Option<(String, bool)>,
+    pub(super) url_topic: Option<(String, bool)>,
 }
 
 /// The will of the client.
@@ -57,36 +52,6 @@ pub struct WillPlan {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
-}
-
-/// What midge_pub does.
-#[derive(Clone, Debug)]
-pub struct PublishPlan {
-    /// The topic of every message.
-    pub topic: TopicName,
-    /// Where payloads come from.
-    pub source: SourceOptions,
-    /// The quality of service.
-    pub qos: QoS,
-    /// Whether messages are retained.
-    pub retain: bool,
-    /// How often the one message is published.
-    pub repeat: u64,
-    /// The time between two of them.
-    pub repeat_delay: Duration,
-    /// Most acknowledged messages on their way at a time.
-    pub max_inflight: u16,
-}
-
-/// What midge_sub does.
-#[derive(Clone, Debug)]
-pub struct SubscribePlan {
-    /// The filters of the one SUBSCRIBE packet.
-    pub filters: Vec<(TopicFilter, FilterOptions)>,
-    /// How many messages end the tool.
-    pub count: Option<u64>,
-    /// How long the tool may take.
-    pub timeout: Option<Duration>,
 }
 
 impl ClientPlan {
@@ -161,73 +126,6 @@ fn will_plan(options: &WillOptions) -> Result<Option<WillPlan>> {
     }))
 }
 
-impl PublishPlan {
-    /// Checks the options of midge_pub.
-    ///
-    /// # Errors
-    /// A missing topic or message, and a topic that cannot be published to.
-    pub fn new(options: &PublishOptions, client: &ClientPlan) -> Result<Self> {
-        let (option, topic) = match (&options.topic, &client.url_topic) {
-            (Some(topic), None | Some((_, false))) => ("-t", topic),
-            (_, Some((topic, _))) => ("-L", topic),
-            (None, None) => bail!("no topic to publish to: add -t TOPIC"),
-        };
-        let source = options.source.clone();
-        let lines = source.stdin_line;
-        let before_5 = client.version != Version::V5;
-        let SourceOptions { message, file, stdin_file, null_message, .. } = &source;
-        if message.is_none() && file.is_none() && !(*stdin_file || lines || *null_message) {
-            bail!("no message to publish: add one of -m TEXT, -f FILE, -s, -l or -n");
-        }
-        Ok(Self {
-            topic: topic_name(option, topic)?,
-            qos: options.qos,
-            retain: options.retain,
-            // As in mosquitto_pub, --repeat means nothing for lines.
-            repeat: if lines { 1 } else { options.repeat },
-            repeat_delay: options.repeat_delay,
-            max_inflight: match options.max_inflight {
-                Some(count) => count.get(),
-                // Without a Receive Maximum to tell, mosquitto disconnects who has more than 20
-                // messages of QoS 2 under way.
-                None if !lines || (options.qos == QoS::ExactlyOnce && before_5) => 20,
-                None => 100,
-            },
-            source,
-        })
-    }
-}
-
-impl SubscribePlan {
-    /// Checks the options of midge_sub.
-    ///
-    /// # Errors
-    /// No filter, or one that is not a topic filter.
-    pub fn new(options: &SubscribeOptions, client: &ClientPlan) -> Result<Self> {
-        let url_topic = client.url_topic.as_ref().map(|(topic, _)| ("-L", topic));
-        let given = options.topics.iter().map(|topic| ("-t", topic)).chain(url_topic);
-        let mut filters = Vec::new();
-        for (option, topic) in given {
-            let filter = TopicFilter::try_from(topic.as_str())
-                .with_context(|| format!("{option} {topic:?} is not a topic filter"))?;
-            filters.push((filter, FilterOptions { qos: options.qos, ..FilterOptions::default() }));
-        }
-        if filters.is_empty() {
-            bail!("nothing to subscribe to: add -t FILTER");
-        }
-        Ok(Self {
-            filters,
-            count: options.count,
-            timeout: options.timeout.map(|seconds| Duration::from_secs(seconds.into())),
-        })
-    }
-}
-
-fn topic_name(option: &str, topic: &str) -> Result<TopicName> {
-    TopicName::try_from(topic)
-        .with_context(|| format!("{option} {topic:?} is not a topic to publish to"))
-}
-
 /// A client identifier of 23 characters, the most that MQTT 3.1 allows.
 fn random_client_id() -> String {
     use std::hash::{BuildHasher, RandomState};
@@ -245,53 +143,7 @@ fn random_client_id() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::argv;
-
-    #[derive(Parser)]
-    #[command(disable_help_flag = true, args_override_self = true)]
-    struct Publish {
-        #[command(flatten)]
-        client: ClientOptions,
-        #[command(flatten)]
-        publish: PublishOptions,
-    }
-
-    #[derive(Parser)]
-    #[command(disable_help_flag = true, args_override_self = true)]
-    struct Subscribe {
-        #[command(flatten)]
-        client: ClientOptions,
-        #[command(flatten)]
-        subscribe: SubscribeOptions,
-    }
-
-    fn parse<T: Parser>(line: &str) -> (T, ArgMatches) {
-        let words = format!("tool {line}");
-        let words = words.split(' ').map(OsString::from).filter(|word| !word.is_empty());
-        let command = T::command();
-        let matches = command.clone().get_matches_from(argv::join(&command, words));
-        (T::from_arg_matches(&matches).unwrap(), matches)
-    }
-
-    fn client(line: &str) -> Result<ClientPlan> {
-        let (options, matches) = parse::<Publish>(line);
-        ClientPlan::new(&options.client, &matches)
-    }
-
-    fn publish(line: &str) -> Result<PublishPlan> {
-        let (options, matches) = parse::<Publish>(line);
-        PublishPlan::new(&options.publish, &ClientPlan::new(&options.client, &matches)?)
-    }
-
-    fn subscribe(line: &str) -> Result<SubscribePlan> {
-        let (options, matches) = parse::<Subscribe>(line);
-        SubscribePlan::new(&options.subscribe, &ClientPlan::new(&options.client, &matches)?)
-    }
+    use super::{super::testing::client, *};
 
     #[test]
     fn nothing_given_is_a_clean_session_with_the_local_broker() {
@@ -318,14 +170,6 @@ mod tests {
         assert_eq!(plan.password.unwrap().as_bytes(), b"y");
         let plan = client("-u x -L mqtt://url/topic").unwrap();
         assert_eq!((plan.transport.endpoint.port(), plan.username.as_deref()), (1883, Some("x")));
-
-        assert_eq!(&*publish(&format!("{url} -n")).unwrap().topic, "topic");
-        assert_eq!(&*publish(&format!("{url} -n -t last")).unwrap().topic, "last");
-        assert_eq!(&*publish(&format!("-n -t first {url}")).unwrap().topic, "topic");
-        assert_eq!(&*publish("-n -t first -t last").unwrap().topic, "last");
-        let filters = subscribe(&format!("-t a {url} -t b/#")).unwrap().filters;
-        let filters: Vec<_> = filters.iter().map(|(filter, _)| &**filter).collect();
-        assert_eq!(filters, ["a", "b/#", "topic"]);
     }
 
     #[test]
@@ -363,27 +207,5 @@ mod tests {
         let will = client(will).unwrap().will.unwrap();
         assert_eq!((&*will.topic, &*will.payload), ("a", b"-x".as_slice()));
         assert_eq!((will.qos, will.retain), (QoS::ExactlyOnce, true));
-    }
-
-    #[test]
-    fn a_message_needs_a_topic_and_a_source() {
-        assert!(publish("-n").unwrap_err().to_string().contains("-t"));
-        assert!(publish("-t a").unwrap_err().to_string().contains("-m"));
-        assert!(publish("-n -t a/+").is_err());
-        assert!(publish("-n -t a").is_ok());
-        assert!(subscribe("").unwrap_err().to_string().contains("-t"));
-        assert!(subscribe("-t a/#/b").is_err());
-    }
-
-    #[test]
-    fn lines_may_have_more_in_flight_and_are_not_repeated() {
-        let plan = publish("-t a -l --repeat 5").unwrap();
-        assert_eq!((plan.max_inflight, plan.repeat), (100, 1));
-        let plan = publish("-t a -m x --repeat 5 --repeat-delay 0.5").unwrap();
-        assert_eq!((plan.max_inflight, plan.repeat), (20, 5));
-        assert_eq!(plan.repeat_delay, Duration::from_millis(500));
-        assert_eq!(publish("-t a -l -q 2").unwrap().max_inflight, 20);
-        assert_eq!(publish("-t a -l -q 2 -V 5").unwrap().max_inflight, 100);
-        assert_eq!(publish("-t a -l -M 7").unwrap().max_inflight, 7);
     }
 }
