@@ -31,6 +31,7 @@
 //! | publish where waiting is impossible | [`Publish::try_enqueue`], [`Handle`] |
 //! | receive the messages of one filter | [`Client::subscribe`], [`Subscription`] |
 //! | receive everything else | [`Inbox`] |
+//! | acknowledge when the work is done | [`Acks`], [`Message::ack`], [`AckHandle`] |
 //! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
 //! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
 //! | end | [`Client::disconnect`], [`Client::closed`] |
@@ -86,8 +87,8 @@ pub mod cli;
 
 #[doc(inline)]
 pub use crate::client::{
-    Client, ClientBuilder, Delivery, Flow, Handle, Inbox, Message, MessageRef, Publish, Reconnect,
-    Subscription, Will,
+    AckHandle, Acks, Client, ClientBuilder, Delivery, Flow, Handle, Inbox, Message, MessageRef,
+    Publish, Reconnect, Subscription, Will,
 };
 #[doc(inline)]
 pub use crate::codec::{

@@ -15,12 +15,13 @@ use crate::session::{
     Ticket, Verdict,
 };
 
+use super::acks::{Acks, Held};
 use super::error::{PublishError, RequestError};
 use super::hooks::{Flow, HookCaller};
 use super::info::{ConnectInfo, State};
 use super::message::MessageRef;
 use super::shared::Shared;
-use super::stream::{Held, Pushed, Queue, Route};
+use super::stream::{Pushed, Queue, Route};
 use super::task::now;
 
 /// Gives out what a session has to tell.
@@ -317,23 +318,23 @@ impl Dispatch {
     /// Brings a message to the streams that claim it, or to the inbox.
     fn route(&mut self, message: &MessageRef<'_>, ack: Option<session::AckHandle>) -> Verdict {
         let owned = message.to_message();
-        let held = ack.map(|handle| Arc::new(Held::new(handle, Arc::clone(&self.shared))));
+        let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
+        let Dispatch { routes, inbox, overfull, shared, .. } = self;
         let mut claimed = false;
-        for route in &self.routes {
-            if route.claims(message) {
-                claimed |= keep(
-                    &route.queue,
-                    owned.clone(),
-                    held.clone(),
-                    &mut self.overfull,
-                    &self.shared,
-                );
-            }
+        for route in routes.iter().filter(|route| route.claims(message)) {
+            claimed |= keep(&route.queue, owned.clone(), held.as_ref(), overfull, shared);
         }
-        if !claimed && !keep(&self.inbox, owned, held.clone(), &mut self.overfull, &self.shared) {
-            self.shared.counters.messages_unclaimed.add(1);
+        let wanted = claimed || keep(inbox, owned, held.as_ref(), overfull, shared);
+        if !wanted {
+            shared.counters.messages_unclaimed.add(1);
         }
-        // Who holds it acknowledges it by letting go, even if that has happened already.
+        // Without an inbox, what the application was to acknowledge stays with the broker.
+        if let Some(held) = held
+            && (wanted || inbox.acks() == Acks::OnTake)
+        {
+            held.done(None);
+        }
+        // Who holds it acknowledges it when done, even if that has happened already.
         Verdict::Hold
     }
 }
@@ -409,7 +410,7 @@ impl Route {
 fn keep(
     queue: &Arc<Queue>,
     message: super::Message,
-    held: Option<Arc<Held>>,
+    held: Option<&Arc<Held>>,
     overfull: &mut Vec<Arc<Queue>>,
     shared: &Shared,
 ) -> bool {

@@ -43,6 +43,9 @@ pub(super) enum Command {
     },
     Ack {
         handle: AckHandle,
+        reason: ReasonCode,
+        /// Reason string and user properties.
+        properties: Option<Box<Properties>>,
     },
     Flush {
         ticket: Ticket,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::{PacketId, Properties, PropertiesRef, Publish, QoS};
+use crate::codec::{PacketId, Properties, PropertiesRef, Publish, QoS, ReasonCode};
+
+use super::acks::AckHandle;
 
 /// Lends a received message to [`on_message`](super::ClientBuilder::on_message), straight from the
 /// bytes that arrived.
@@ -65,6 +67,7 @@ impl<'a> MessageRef<'a> {
             dup: self.dup(),
             packet_id: self.packet_id(),
             lagged: 0,
+            ack: None,
         }
     }
 }
@@ -76,8 +79,8 @@ impl fmt::Debug for MessageRef<'_> {
 }
 
 /// A received message, as [`Inbox`](super::Inbox) and [`Subscription`](super::Subscription) yield
-/// it. Cloning copies no payload.
-#[derive(Clone, Debug)]
+/// it. Cloning copies no payload; the acknowledgement stays with the original.
+#[derive(Debug)]
 pub struct Message {
     topic: Arc<str>,
     payload: Bytes,
@@ -87,6 +90,24 @@ pub struct Message {
     dup: bool,
     packet_id: Option<PacketId>,
     pub(super) lagged: u64,
+    /// Unless there is nothing to acknowledge, or that is done.
+    pub(super) ack: Option<AckHandle>,
+}
+
+impl Clone for Message {
+    fn clone(&self) -> Message {
+        Message {
+            topic: Arc::clone(&self.topic),
+            payload: self.payload.clone(),
+            properties: self.properties.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            dup: self.dup,
+            packet_id: self.packet_id,
+            lagged: self.lagged,
+            ack: None,
+        }
+    }
 }
 
 impl Message {
@@ -128,6 +149,30 @@ impl Message {
     /// Returns the properties; empty in MQTT 3.x.
     pub fn properties(&self) -> PropertiesRef<'_> {
         self.properties.as_ref()
+    }
+
+    /// Acknowledges the message, where its stream does not ([`Acks`](super::Acks)). Does nothing
+    /// for QoS 0, for a clone, or when it was acknowledged or refused before.
+    pub fn ack(&self) {
+        if let Some(handle) = &self.ack {
+            handle.decide(None);
+        }
+    }
+
+    /// Refuses the message with a reason, as [`AckHandle::reject`], where its stream does not
+    /// acknowledge it ([`Acks`](super::Acks)). Does nothing for QoS 0, for a clone, or when it was
+    /// acknowledged or refused before.
+    pub fn reject(&self, reason: ReasonCode) {
+        if let Some(handle) = &self.ack {
+            handle.decide(Some((reason, None)));
+        }
+    }
+
+    /// Takes out what acknowledges the message: `None` for QoS 0, for a clone, and where its stream
+    /// acknowledges it ([`Acks`](super::Acks)).
+    pub fn into_parts(mut self) -> (Message, Option<AckHandle>) {
+        let handle = self.ack.take();
+        (self, handle)
     }
 
     /// Returns how many QoS 0 messages the stream dropped since the message before this one,

@@ -15,9 +15,10 @@
 //! | admitted, unconfirmed messages | [`OutgoingQueue`], count and bytes | `enqueue` waits, `try_enqueue` gives the message back |
 //! | QoS 1 and 2 messages to the broker | [`max_inflight`](ClientBuilder::max_inflight), the broker's Receive Maximum | the others wait in the queue |
 //! | QoS 0 messages in a stream | [`inbox_capacity`](ClientBuilder::inbox_capacity), [`inbox_bytes`](ClientBuilder::inbox_bytes) | the oldest goes; [`Message::lagged`] tells |
-//! | QoS 1 and 2 messages in a stream | [`receive_maximum`](ClientBuilder::receive_maximum), and the same | unacknowledged, so the broker waits; beyond the bound the socket is not read |
+//! | QoS 1 and 2 messages in a stream | [`receive_maximum`](ClientBuilder::receive_maximum), and the same | unacknowledged ([`Acks`]), so the broker waits; beyond the bound the socket is not read |
 //! | size of a packet | [`maximum_packet_size`](ClientBuilder::maximum_packet_size) | the connection is closed with PACKET_TOO_LARGE |
 
+mod acks;
 mod dispatch;
 mod error;
 mod hooks;
@@ -40,6 +41,7 @@ use tokio::sync::{oneshot, watch};
 use crate::codec::{Properties, ReasonCode, SubscribeOptions, TopicFilter};
 use crate::net::EndpointError;
 
+pub use self::acks::{AckHandle, Acks};
 pub use self::error::{
     BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic, PublishError,
     RequestError, SubscribeError, UnsubscribeError,

@@ -20,6 +20,7 @@ use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
 use crate::session::{Backoff, Config, Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
 
+use super::acks::Acks;
 use super::error::{BuildError, ConnectError, PublishError, RequestError};
 use super::hooks::{Flow, Handle, HookCaller, Hooks, PacketView};
 use super::info::{ConnectInfo, Counters, DisconnectInfo, State};
@@ -56,6 +57,7 @@ pub struct ClientBuilder {
     retry_first_connect: bool,
     outgoing: OutgoingQueue,
     stream_limits: StreamLimits,
+    acks: Acks,
     hooks: Hooks,
 }
 
@@ -125,6 +127,7 @@ impl ClientBuilder {
             retry_first_connect: true,
             outgoing: OutgoingQueue::default(),
             stream_limits: StreamLimits { messages: 1000, bytes: 16 << 20 },
+            acks: Acks::default(),
             hooks: Hooks::default(),
         }
     }
@@ -315,6 +318,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets when the QoS 1 and 2 messages of the inbox are acknowledged. Default: when the inbox
+    /// yields them.
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.acks = acks;
+        self
+    }
+
     /// Sets the hook for each connection that the broker accepts.
     pub fn on_connect(mut self, hook: impl FnMut(&ConnectInfo, &Handle) + Send + 'static) -> Self {
         self.hooks.on_connect = Some(Box::new(hook));
@@ -431,7 +441,7 @@ impl ClientBuilder {
             counters: Counters::default(),
             stream_limits: self.stream_limits,
         });
-        let inbox = Arc::new(Queue::new(self.stream_limits.messages, self.stream_limits.bytes));
+        let inbox = Arc::new(Queue::new(self.stream_limits, self.acks));
         let handle = Handle { shared: Arc::clone(&shared) };
         let (backoff, longest_delay) = match self.reconnect {
             Reconnect::Never => (None, Duration::ZERO),

@@ -2,8 +2,8 @@
 //!
 //! A queue is bounded by count and bytes. QoS 0: when it is full, the oldest QoS 0 message in it
 //! goes and the next one to be taken carries the count ([`Message::lagged`]). QoS 1 and 2: nothing
-//! is dropped; each message is acknowledged when its consumer takes it, so that a broker stops at
-//! the Receive Maximum. Where a broker goes on beyond the bound of the queue (MQTT 3.x has no
+//! is dropped; each message is acknowledged when its consumer takes it or says so ([`Acks`]), so that
+//! a broker stops at the Receive Maximum. Where a broker goes on beyond the bound of the queue (MQTT 3.x has no
 //! Receive Maximum), the driver stops reading the socket until the consumer has caught up.
 
 use std::collections::VecDeque;
@@ -13,21 +13,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::codec::{QoS, TopicFilter};
-use crate::session::AckHandle;
 
-use super::mailbox::Command;
+use super::acks::{AckHandle, Acks, Held};
 use super::message::Message;
-use super::shared::Shared;
+use super::options::StreamLimits;
 
 /// Yields the messages that no [`Subscription`](super::Subscription) claimed.
 ///
 /// It exists before CONNECT is sent, so that messages of a resumed session have somewhere to go.
-/// Dropping it means that nobody wants them: they are acknowledged, counted in
-/// [`Stats::messages_unclaimed`](super::Stats::messages_unclaimed) and forgotten.
+/// Dropping it means that nobody wants them: they are counted in
+/// [`Stats::messages_unclaimed`](super::Stats::messages_unclaimed) and forgotten, and acknowledged
+/// unless the application was to do that.
 ///
-/// A QoS 1 or 2 message is acknowledged when [`next`](Self::next) yields it. Of QoS 0 the oldest
-/// are dropped when the inbox is full, and the next message tells how many
-/// ([`Message::lagged`]).
+/// A QoS 1 or 2 message is acknowledged when [`next`](Self::next) yields it, or as
+/// [`ClientBuilder::acks`](super::ClientBuilder::acks) says. Of QoS 0 the oldest are dropped when
+/// the inbox is full, and the next message tells how many ([`Message::lagged`]).
 #[derive(Debug)]
 pub struct Inbox {
     consumer: Consumer,
@@ -35,7 +35,7 @@ pub struct Inbox {
 
 impl Inbox {
     pub(super) fn new(queue: Arc<Queue>) -> Inbox {
-        Inbox { consumer: Consumer { queue } }
+        Inbox { consumer: Consumer::new(queue) }
     }
 
     /// Waits for the next message; `None` when the client has ended and all messages are taken.
@@ -62,11 +62,13 @@ impl Inbox {
 #[derive(Debug)]
 pub(super) struct Consumer {
     queue: Arc<Queue>,
+    /// Whether nobody will ever want what is left in the queue, so that it is acknowledged.
+    pub(super) is_final: bool,
 }
 
 impl Consumer {
     pub(super) fn new(queue: Arc<Queue>) -> Consumer {
-        Consumer { queue }
+        Consumer { queue, is_final: false }
     }
 
     pub(super) async fn next(&mut self) -> Option<Message> {
@@ -75,9 +77,9 @@ impl Consumer {
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.queue.lock();
-        if let Some(entry) = state.pop() {
+        if let Some(message) = state.pop() {
             drop(state);
-            return Poll::Ready(Some(entry.take()));
+            return Poll::Ready(Some(self.queue.hand_out(message)));
         }
         if state.ended {
             return Poll::Ready(None);
@@ -90,8 +92,8 @@ impl Consumer {
     }
 
     pub(super) fn try_next(&mut self) -> Option<Message> {
-        let entry = self.queue.lock().pop();
-        entry.map(Entry::take)
+        let message = self.queue.lock().pop();
+        message.map(|message| self.queue.hand_out(message))
     }
 }
 
@@ -99,11 +101,18 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.abandoned = true;
-        let entries = (std::mem::take(&mut state.droppable), std::mem::take(&mut state.held));
+        let held = std::mem::take(&mut state.held);
+        state.droppable = VecDeque::new();
         state.bytes = 0;
         drop(state);
         // Their acknowledgements go to the mailbox, which has a lock of its own.
-        drop(entries);
+        for entry in held {
+            match entry.message.ack {
+                Some(handle) if self.is_final || self.queue.acks == Acks::OnTake => handle.ack(),
+                Some(handle) => handle.forget(),
+                None => {}
+            }
+        }
     }
 }
 
@@ -119,6 +128,7 @@ pub(super) struct Route {
 pub(super) struct Queue {
     max_messages: usize,
     max_bytes: usize,
+    acks: Acks,
     state: Mutex<State>,
 }
 
@@ -141,13 +151,6 @@ struct State {
 struct Entry {
     serial: u64,
     message: Message,
-    held: Option<Arc<Held>>,
-}
-
-/// Acknowledges a message when all that hold it have let go.
-pub(super) struct Held {
-    handle: AckHandle,
-    shared: Arc<Shared>,
 }
 
 /// What became of a message that was pushed.
@@ -164,21 +167,28 @@ pub(super) enum Pushed {
 }
 
 impl Queue {
-    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Queue {
-        Queue { max_messages, max_bytes, state: Mutex::default() }
+    pub(super) fn new(limits: StreamLimits, acks: Acks) -> Queue {
+        let StreamLimits { messages, bytes } = limits;
+        Queue { max_messages: messages, max_bytes: bytes, acks, state: Mutex::default() }
     }
 
-    pub(super) fn push(&self, message: Message, held: Option<Arc<Held>>) -> Pushed {
+    /// When its messages are acknowledged.
+    pub(super) fn acks(&self) -> Acks {
+        self.acks
+    }
+
+    pub(super) fn push(&self, mut message: Message, held: Option<&Arc<Held>>) -> Pushed {
         let mut state = self.lock();
         if state.abandoned {
             return Pushed::Abandoned;
         }
+        message.ack = held.map(|held| AckHandle::new(held.share(), self.acks));
         let serial = state.next_serial;
         state.next_serial += 1;
         state.bytes += message.queued_bytes();
         let lane =
             if message.qos() == QoS::AtMostOnce { &mut state.droppable } else { &mut state.held };
-        lane.push_back(Entry { serial, message, held });
+        lane.push_back(Entry { serial, message });
         let mut dropped = 0;
         while self.is_over(&state)
             && state.len() > 1
@@ -199,6 +209,16 @@ impl Queue {
     pub(super) fn is_overfull(&self) -> bool {
         let state = self.lock();
         self.is_over(&state)
+    }
+
+    /// Lets go of a message, with its acknowledgement where that is not left to the consumer.
+    fn hand_out(&self, mut message: Message) -> Message {
+        if self.acks == Acks::OnTake
+            && let Some(handle) = message.ack.take()
+        {
+            handle.ack();
+        }
+        message
     }
 
     /// Lets the consumer have what is left, then nothing.
@@ -236,38 +256,18 @@ impl State {
     }
 
     /// Takes the older of the two lanes' first.
-    fn pop(&mut self) -> Option<Entry> {
+    fn pop(&mut self) -> Option<Message> {
         let lane = match (self.droppable.front(), self.held.front()) {
             (Some(droppable), Some(held)) if held.serial < droppable.serial => &mut self.held,
             (Some(_), _) => &mut self.droppable,
             (None, _) => &mut self.held,
         };
-        let mut entry = lane.pop_front()?;
+        let Entry { mut message, .. } = lane.pop_front()?;
         if lane.is_empty() {
             *lane = VecDeque::new();
         }
-        self.bytes -= entry.message.queued_bytes();
-        entry.message.lagged = std::mem::take(&mut self.lagged);
-        Some(entry)
-    }
-}
-
-impl Entry {
-    /// Hands the message out; that it was taken is what the broker waits for.
-    fn take(self) -> Message {
-        drop(self.held);
-        self.message
-    }
-}
-
-impl Held {
-    pub(super) fn new(handle: AckHandle, shared: Arc<Shared>) -> Held {
-        Held { handle, shared }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shared.mailbox.send(Command::Ack { handle: self.handle });
+        self.bytes -= message.queued_bytes();
+        message.lagged = std::mem::take(&mut self.lagged);
+        Some(message)
     }
 }

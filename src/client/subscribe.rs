@@ -13,6 +13,7 @@ use crate::codec::{
 };
 use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
 
+use super::acks::Acks;
 use super::error::{InvalidTopic, RequestError};
 use super::hooks::{subscribe_bytes, unsubscribe_bytes};
 use super::mailbox::{Command, NotAdmitted};
@@ -37,6 +38,7 @@ pub struct Subscribe<'a> {
     identifier: Option<u32>,
     properties: Properties,
     keep: bool,
+    acks: Acks,
 }
 
 impl<'a> Subscribe<'a> {
@@ -48,6 +50,7 @@ impl<'a> Subscribe<'a> {
             identifier: None,
             properties: Properties::default(),
             keep: false,
+            acks: Acks::default(),
         }
     }
 
@@ -83,6 +86,12 @@ impl<'a> Subscribe<'a> {
         self
     }
 
+    /// Sets when its QoS 1 and 2 messages are acknowledged. Default: when the stream yields them.
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.acks = acks;
+        self
+    }
+
     async fn make(self) -> Result<Subscription, RequestError> {
         let filter = self.filter?;
         let mut properties = self.properties;
@@ -93,8 +102,7 @@ impl<'a> Subscribe<'a> {
         }
         let request =
             SubscribeRequest { filters: vec![(filter.clone(), self.options)], properties };
-        let limits = self.shared.stream_limits;
-        let queue = Arc::new(Queue::new(limits.messages, limits.bytes));
+        let queue = Arc::new(Queue::new(self.shared.stream_limits, self.acks));
         let consumer = Consumer::new(Arc::clone(&queue));
         let (done, answer) = oneshot::channel();
         let ticket = send(self.shared, subscribe_bytes(&request), |ticket| {
@@ -110,6 +118,7 @@ impl<'a> Subscribe<'a> {
             filter,
             route: ticket.get(),
             keep: self.keep,
+            unsubscribed: false,
             granted: ReasonCode::SUCCESS,
             consumer,
         };
@@ -140,12 +149,14 @@ impl<'a> IntoFuture for Subscribe<'a> {
 /// [`Inbox`](super::Inbox) about acknowledgements and dropped messages holds here too.
 ///
 /// Dropping it sends an UNSUBSCRIBE, unless it was made with [`keep`](Subscribe::keep) or another
-/// subscription has the same filter. Messages that it held are acknowledged.
+/// subscription has the same filter. Messages that it held are acknowledged, except that with
+/// `keep` those which the application was to acknowledge ([`Acks`]) stay with the broker.
 pub struct Subscription {
     shared: Arc<Shared>,
     filter: TopicFilter,
     route: u64,
     keep: bool,
+    unsubscribed: bool,
     granted: ReasonCode,
     consumer: Consumer,
 }
@@ -194,14 +205,16 @@ impl Subscription {
     pub async fn unsubscribe(mut self) -> Result<ReasonCode, RequestError> {
         let filters = vec![self.filter.clone()];
         let reasons = unsubscribe_many(&self.shared, filters, Properties::default()).await?;
-        self.keep = true;
+        self.unsubscribed = true;
         Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let Subscription { route, keep, .. } = *self;
+        let route = self.route;
+        self.consumer.is_final = !self.keep || self.unsubscribed;
+        let keep = self.keep || self.unsubscribed;
         self.shared.mailbox.send_numbered(|ticket| Command::Unroute { ticket, route, keep });
     }
 }

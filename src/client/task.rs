@@ -465,7 +465,11 @@ impl Task {
                     self.unsubscribe(now, ticket, request);
                 }
             }
-            Command::Ack { handle } => self.session.ack(now, handle, ReasonCode::SUCCESS),
+            Command::Ack { handle, reason, properties } => {
+                let properties = properties.map_or_else(Properties::default, |boxed| *boxed);
+                let acknowledged = self.session.ack_with(now, handle, reason, properties);
+                debug_assert!(acknowledged.is_ok(), "checked by AckHandle");
+            }
             Command::Flush { ticket, done } => self.dispatch.await_flush(ticket, done),
             Command::Disconnect { reason, properties, done } => match self.farewell {
                 Some(Farewell::Asked { .. }) => {

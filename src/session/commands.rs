@@ -94,11 +94,33 @@ impl Session {
     ///
     /// [`Verdict::Hold`]: super::Verdict::Hold
     /// [`Verdict::Reject`]: super::Verdict::Reject
-    pub fn ack(&mut self, _now: Instant, handle: AckHandle, reason: ReasonCode) {
+    pub fn ack(&mut self, now: Instant, handle: AckHandle, reason: ReasonCode) {
+        let acknowledged = self.ack_with(now, handle, reason, Properties::default());
+        debug_assert!(acknowledged.is_ok(), "there are no properties to refuse");
+    }
+
+    /// Acknowledges a message as [`ack`](Session::ack), with a reason string or user properties. They
+    /// are left out in 3.x, and where they make the packet larger than the broker takes
+    /// \[MQTT-3.4.2-2\].
+    ///
+    /// # Errors
+    ///
+    /// When PUBACK and PUBREC cannot have the properties. The message is not acknowledged then.
+    pub fn ack_with(
+        &mut self,
+        _now: Instant,
+        handle: AckHandle,
+        reason: ReasonCode,
+        properties: Properties,
+    ) -> Result<(), Refused<()>> {
         let version = self.config.version;
+        properties
+            .check(PropertyOwner::Packet(PacketType::PubAck))
+            .map_err(|error| Refused { command: (), reason: error.into() })?;
         if let Some(traffic) = &mut self.traffic {
-            traffic.incoming.ack(handle, reason, version, &mut traffic.control);
+            traffic.incoming.ack(handle, reason, properties, version, &mut traffic.control);
         }
+        Ok(())
     }
 
     /// Ends the connection: DISCONNECT becomes the last output and

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::codec::{
-    Ack, PacketId, PacketType, PropertiesRef, Publish, QoS, ReasonCode, Role, Version,
+    Ack, PacketId, PacketType, Properties, PropertiesRef, Publish, QoS, ReasonCode, Role, Version,
 };
 
 use super::alias::AliasReceiver;
 use super::traffic::put_away;
-use super::{AckHandle, Config, Inbox, ProtocolError, Received, Verdict};
+use super::{AckHandle, Config, Inbox, Limits, ProtocolError, Received, Verdict};
 
 /// Holds the receiving half of a session.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Incoming {
     quota_used: u32,
     /// Whether the broker may have begun a new session unnoticed.
     in_doubt: bool,
+    /// The largest packet the broker takes, in bytes.
+    largest_packet: u32,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,21 @@ struct Unacknowledged {
     packet_id: PacketId,
     qos: QoS,
     /// `None` until the application has decided.
-    reason: Option<ReasonCode>,
+    answer: Option<Answer>,
+}
+
+/// What the application has decided about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answer {
+    reason: ReasonCode,
+    /// Reason string and user properties, which hardly any answer has.
+    properties: Option<Box<Properties>>,
+}
+
+impl From<ReasonCode> for Answer {
+    fn from(reason: ReasonCode) -> Answer {
+        Answer { reason, properties: None }
+    }
 }
 
 /// A QoS 2 message between PUBLISH and PUBREL.
@@ -47,13 +63,13 @@ struct ExactlyOnce {
     waiting: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Handed over; the application holds the acknowledgement, which it knows by this handle.
     Held(AckHandle),
     /// The application has decided before the link was lost, or while it was down: answer the
     /// redelivery with this.
-    Decided(ReasonCode),
+    Decided(Answer),
     /// PUBREC was sent.
     Received,
 }
@@ -68,12 +84,14 @@ impl Incoming {
             link,
             quota_used: 0,
             in_doubt: false,
+            largest_packet: u32::MAX,
         }
     }
 
     /// The broker has accepted the connection. With `in_doubt`, an identifier from before may stand
     /// for a message of a new session.
-    pub(super) fn handle_connected(&mut self, in_doubt: bool) {
+    pub(super) fn handle_connected(&mut self, limits: &Limits, in_doubt: bool) {
+        self.largest_packet = limits.maximum_packet_size;
         self.in_doubt = in_doubt;
     }
 
@@ -117,9 +135,12 @@ impl Incoming {
         match reason {
             Some(reason) if self.unacknowledged.is_empty() => {
                 self.first_serial = self.first_serial.wrapping_add(1);
-                self.answer(packet_id, qos, reason, config.version, control);
+                self.answer(packet_id, qos, &reason.into(), config.version, control);
             }
-            _ => self.unacknowledged.push_back(Unacknowledged { packet_id, qos, reason }),
+            reason => {
+                let answer = reason.map(Answer::from);
+                self.unacknowledged.push_back(Unacknowledged { packet_id, qos, answer });
+            }
         }
         Ok(())
     }
@@ -142,14 +163,14 @@ impl Incoming {
         if known.waiting.is_some() {
             return Ok(()); // Its turn will come; repeating it does not make it come twice.
         }
-        let reason = match known.phase {
-            Phase::Received => Some(ReasonCode::SUCCESS),
-            Phase::Decided(reason) => Some(reason),
+        let answer = match &known.phase {
+            Phase::Received => Some(ReasonCode::SUCCESS.into()),
+            Phase::Decided(answer) => Some(answer.clone()),
             Phase::Held(_) => None,
         };
         known.waiting = Some(serial);
         let qos = QoS::ExactlyOnce;
-        self.unacknowledged.push_back(Unacknowledged { packet_id, qos, reason });
+        self.unacknowledged.push_back(Unacknowledged { packet_id, qos, answer });
         self.flush(config.version, control);
         Ok(())
     }
@@ -187,9 +208,12 @@ impl Incoming {
         &mut self,
         handle: AckHandle,
         reason: ReasonCode,
+        properties: Properties,
         version: Version,
         control: &mut Vec<u8>,
     ) {
+        let properties = Some(properties).filter(|list| !list.is_empty()).map(Box::new);
+        let answer = Answer { reason, properties };
         let serial = if handle.link == self.link {
             handle.serial
         } else {
@@ -201,14 +225,14 @@ impl Incoming {
             match message.waiting {
                 Some(serial) if message.link == self.link => serial,
                 _ => {
-                    message.phase = Phase::Decided(reason);
+                    message.phase = Phase::Decided(answer);
                     return;
                 }
             }
         };
         let index = serial.wrapping_sub(self.first_serial) as usize;
         if let Some(waiting) = self.unacknowledged.get_mut(index) {
-            waiting.reason.get_or_insert(reason);
+            waiting.answer.get_or_insert(answer);
             self.flush(version, control);
         }
     }
@@ -219,11 +243,11 @@ impl Incoming {
         self.aliases = AliasReceiver::default();
         for waiting in self.unacknowledged.drain(..) {
             // The application has said its word, and will not be asked again.
-            if let (QoS::ExactlyOnce, Some(reason)) = (waiting.qos, waiting.reason)
+            if let (QoS::ExactlyOnce, Some(answer)) = (waiting.qos, waiting.answer)
                 && let Some(message) = self.exactly_once.get_mut(&waiting.packet_id)
                 && let Phase::Held(_) = message.phase
             {
-                message.phase = Phase::Decided(reason);
+                message.phase = Phase::Decided(answer);
             }
         }
         self.first_serial = 0;
@@ -271,12 +295,13 @@ impl Incoming {
 
     /// Sends the acknowledgements that no older message holds back \[MQTT-4.6.0-2\].
     fn flush(&mut self, version: Version, control: &mut Vec<u8>) {
-        while let Some(&Unacknowledged { packet_id, qos, reason: Some(reason) }) =
-            self.unacknowledged.front()
+        while let Some(next) = self.unacknowledged.front_mut()
+            && let Some(answer) = next.answer.take()
         {
+            let Unacknowledged { packet_id, qos, .. } = *next;
             self.unacknowledged.pop_front();
             self.first_serial = self.first_serial.wrapping_add(1);
-            self.answer(packet_id, qos, reason, version, control);
+            self.answer(packet_id, qos, &answer, version, control);
         }
     }
 
@@ -284,10 +309,11 @@ impl Incoming {
         &mut self,
         packet_id: PacketId,
         qos: QoS,
-        reason: ReasonCode,
+        answer: &Answer,
         version: Version,
         control: &mut Vec<u8>,
     ) {
+        let reason = answer.reason;
         let reason = if reason.is_allowed(PacketType::PubAck, Role::Server) {
             reason
         } else if reason.is_error() {
@@ -304,9 +330,19 @@ impl Incoming {
                 message.phase = Phase::Received;
                 message.waiting = None;
             }
-            encode_ack(PacketType::PubRec, packet_id, reason, version, control);
-        } else {
-            encode_ack(PacketType::PubAck, packet_id, reason, version, control);
+        }
+        let packet_type =
+            if qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
+        let properties = answer.properties.as_deref().filter(|_| version == Version::V5);
+        let explained = properties.is_some_and(|properties| {
+            let ack = Ack { packet_id, reason, properties: properties.as_ref() };
+            // What only explains is left out where it makes the packet too large [MQTT-3.4.2-2].
+            let length = ack.encoded_len(packet_type, version);
+            length.is_ok_and(|length| length <= self.largest_packet as usize)
+                && ack.encode(packet_type, version, control).is_ok()
+        });
+        if !explained {
+            encode_ack(packet_type, packet_id, reason, version, control);
         }
         if qos == QoS::AtLeastOnce || refused {
             self.quota_used = self.quota_used.saturating_sub(1);

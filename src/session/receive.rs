@@ -206,7 +206,7 @@ impl Session {
                 traffic.requests.handle_session_lost(self.config.resubscribe);
             }
             traffic.requests.resubscribe(self.config.version);
-            traffic.incoming.handle_connected(in_doubt);
+            traffic.incoming.handle_connected(&self.limits, in_doubt);
         }
         Ok(())
     }

@@ -69,6 +69,7 @@ pub(super) fn traffic<'a>(
         });
         if matches!(state, State::Online { .. }) {
             traffic.outgoing.handle_connected(limits);
+            traffic.incoming.handle_connected(limits, false);
         }
         traffic
     })

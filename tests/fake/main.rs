@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acks;
 mod cancel;
 mod connect;
 mod disconnect;
