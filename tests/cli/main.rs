@@ -18,3 +18,4 @@ mod output;
 mod run;
 mod server;
 mod signals;
+mod subscribe;

@@ -23,7 +23,7 @@ pub use load::LoadOptions;
 pub use output::{LogOptions, OutputOptions};
 pub use passwd::{FileOperand, PasswdCommand, PasswdOptions, SecretOptions, VerifyOptions};
 pub use publish::{PublishOptions, SourceOptions};
-pub use subscribe::SubscribeOptions;
+pub use subscribe::{RetainHandlingOption, SelectionOptions, SubscribeOptions};
 pub use tls::TlsOptions;
 pub use transport::TransportOptions;
 pub use value::{Secret, WordBytes};

@@ -11,7 +11,7 @@ mod subscribe;
 
 pub use client::{ClientPlan, WillPlan};
 pub use publish::PublishPlan;
-pub use subscribe::SubscribePlan;
+pub use subscribe::{SelectionPlan, SubscribePlan};
 
 /// The largest packet that MQTT knows.
 pub const MAX_PACKET_BYTES: u32 = 268_435_460;

@@ -1,12 +1,15 @@
 //! midge_sub.
+//!
+//! - `request`: SUBSCRIBE, UNSUBSCRIBE and the broker's answers
+//! - `selection`: which of the received messages count
+//! - `retained`: the end of the retained messages, and their removal
 
-use std::{
-    convert::Infallible,
-    future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+mod request;
+mod retained;
+mod selection;
 
-use anyhow::anyhow;
+use std::{convert::Infallible, future, sync::Arc};
+
 use clap::{ArgMatches, FromArgMatches, Parser};
 use tokio::sync::Notify;
 
@@ -21,9 +24,13 @@ use super::{
     stdio,
 };
 use crate::{
-    client::{Client, Flow, MessageRef, SubscribeError},
-    codec::{Properties, Publish, ReasonCode, SubscribeOptions as FilterOptions, TopicFilter},
+    client::{Client, Flow, MessageRef, OutgoingQueue},
+    codec::Publish,
 };
+
+use request::Explanation;
+use retained::Removals;
+use selection::{Choice, Selection};
 
 /// Subscribes to topics of an MQTT broker and prints their messages.
 ///
@@ -83,25 +90,41 @@ async fn subscribe(
     let printer = Printer::start();
     let session = Session::new(Tool::Sub, log, client, plan.timeout, Some(printer.clone()))?;
     let mut builder = session.builder(client)?.reconnect(connect::RECONNECT);
-    if let Some(count) = plan.count.filter(|count| *count < SMALL_COUNT) {
+    if let Some(count) = plan.selection.count.filter(|count| *count < SMALL_COUNT) {
         builder = builder.receive_maximum(u16::try_from(count).unwrap_or(u16::MAX));
     }
+    let removals = Removals::default();
+    if plan.selection.remove_retained {
+        let finished = removals.clone();
+        builder = builder
+            .outgoing(OutgoingQueue { messages: usize::MAX, bytes: usize::MAX })
+            .on_publish(move |ticket, result, _| finished.finished(ticket, result, log.quiet));
+    }
+    let explanation = Explanation::default();
+    let builder = explanation.watch(builder);
 
     let complete = Arc::new(Notify::new());
     let completed = Arc::clone(&complete);
     let reader = printer.clone();
     let mut renderer = Renderer::new(format).for_terminal(printer.is_terminal());
-    let mut wanted = plan.count;
-    let explanation = Arc::new(Mutex::default());
-    let explained = Arc::clone(&explanation);
-    let builder = builder
-        .on_message(move |message, handle| {
-            match &mut wanted {
+    let mut selection = Selection::new(plan.selection.clone());
+    let removing = removals.clone();
+    let builder = builder.on_message(move |message, handle| {
+        let (shown, last) = match selection.choose(message) {
+            Choice::Take { shown, last } => (shown, last),
+            Choice::Leave => return Flow::Taken,
+            choice @ (Choice::End | Choice::Late) => {
+                if choice == Choice::End {
+                    completed.notify_one();
+                }
                 // Nobody reads the inbox: what is not printed is not acknowledged either.
-                Some(0) => return Flow::Continue,
-                Some(wanted) => *wanted -= 1,
-                None => {}
+                return Flow::Continue;
             }
+        };
+        if selection.removes(message) {
+            removing.begin(message.topic(), handle);
+        }
+        if shown {
             let message = publish_of(message);
             let mut rendered = Ok(());
             if reader.append_raw(|out| rendered = renderer.render(&message, out)) == Fill::Full {
@@ -112,43 +135,37 @@ async fn subscribe(
             {
                 complain(message.topic, error);
             }
-            if wanted == Some(0) {
-                completed.notify_one();
-            }
-            Flow::Taken
-        })
-        .on_subscribe(move |_, result, _| {
-            if let Ok(receipt) = result {
-                *lock(&explained) = receipt.properties.as_ref().reason_string().map(str::to_owned);
-            }
-        });
+        }
+        if last {
+            completed.notify_one();
+        }
+        Flow::Taken
+    });
     let (client, _inbox) = builder.start()?;
 
     let subscribed = async {
         client.connected().await.map_err(|error| connect::connect_failure(error, version))?;
-        match client.subscribe_many(plan.filters.clone(), Properties::default()).await {
-            Ok(reasons) => {
-                let explanation = lock(&explanation).take();
-                check_answers(&plan.filters, &reasons, explanation, log)
-            }
-            Err(SubscribeError::Closed) => {
-                Err(connect::close_failure(client.closed().await, version))
-            }
-            Err(error @ SubscribeError::Timeout) => Err(Failure::new(Exit::KeepAlive, error)),
-            Err(error) => Err(error.into()),
+        request::send(&client, &plan, &explanation, version, log).await?;
+        if plan.exit_when_subscribed {
+            return Ok(());
         }
-    };
-    let counted = async {
-        subscribed.await?;
+        if plan.selection.retained_only {
+            return match retained::all_received(&client, async || {}).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(request::request_failure(error, &client, version).await),
+            };
+        }
         future::pending().await
     };
     let work = async {
         tokio::select! {
             biased;
-            () = complete.notified() => Ok(Exit::Success),
-            outcome = counted => outcome,
+            () = complete.notified() => {}
+            outcome = subscribed => outcome?,
             never = resume_reading(&client, &printer) => match never {},
         }
+        removals.all_confirmed(&client).await?;
+        Ok(Exit::Success)
     };
     session.attend(&client, work).await
 }
@@ -158,31 +175,6 @@ async fn resume_reading(client: &Client, printer: &Printer) -> Infallible {
     loop {
         printer.room().await;
         client.resume_reading();
-    }
-}
-
-/// Fails if the broker has refused every filter, and warns of each if it has refused some.
-fn check_answers(
-    filters: &[(TopicFilter, FilterOptions)],
-    answers: &[ReasonCode],
-    explanation: Option<String>,
-    log: LogOptions,
-) -> Result<(), Failure> {
-    let explanation = explanation.map_or(String::new(), |text| format!(" ({text:?})"));
-    match answers.first() {
-        Some(first) if answers.iter().all(|reason| reason.is_error()) => {
-            let error = anyhow!("the broker refused all subscriptions: {first}{explanation}");
-            Err(Failure::new(Exit::Refused(first.code()), error))
-        }
-        _ => {
-            for ((filter, _), reason) in filters.iter().zip(answers) {
-                if reason.is_error() && !log.quiet {
-                    let text = format!("the broker refused {:?}: {reason}{explanation}", &**filter);
-                    stdio::report(Tool::Sub.name(), &text);
-                }
-            }
-            Ok(())
-        }
     }
 }
 
@@ -204,8 +196,4 @@ fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
 fn complain(topic: &str, error: PayloadError) {
     let error = anyhow::Error::new(error).context(format!("a message on {topic:?}"));
     stdio::report(Tool::Sub.name(), &format!("{error:#}"));
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
