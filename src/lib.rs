@@ -88,7 +88,7 @@ pub mod cli;
 #[doc(inline)]
 pub use crate::client::{
     AckHandle, Acks, Client, ClientBuilder, Delivery, Flow, Handle, Inbox, Message, MessageRef,
-    Publish, Reconnect, Subscription, Will,
+    Publish, Reconnect, Slow, Subscription, Will,
 };
 #[doc(inline)]
 pub use crate::codec::{

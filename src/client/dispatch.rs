@@ -20,8 +20,9 @@ use super::error::{PublishError, RequestError};
 use super::hooks::{Flow, HookCaller};
 use super::info::{ConnectInfo, State};
 use super::message::MessageRef;
+use super::router::{Route, Router};
 use super::shared::Shared;
-use super::stream::{Pushed, Queue, Route};
+use super::stream::{Pushed, Queue};
 use super::task::now;
 
 /// Gives out what a session has to tell.
@@ -30,10 +31,13 @@ pub(super) struct Dispatch {
     pub(super) hooks: HookCaller,
     /// What is admitted and not finished.
     pending: HashMap<Ticket, Pending, BuildHasherDefault<TicketHasher>>,
-    routes: Vec<Route>,
+    /// Absent while there is no subscription with a stream.
+    router: Option<Box<Router>>,
     inbox: Arc<Queue>,
     /// Queues with more in them than they are meant for.
     overfull: Vec<Arc<Queue>>,
+    /// A stream was full whose consumer wants the connection to be closed then.
+    pub(super) overrun: bool,
     flushes: Vec<Flush>,
     /// Room to be given back, in one go.
     freed_messages: usize,
@@ -92,9 +96,10 @@ impl Dispatch {
             shared,
             hooks,
             pending: HashMap::default(),
-            routes: Vec::new(),
+            router: None,
             inbox,
             overfull: Vec::new(),
+            overrun: false,
             flushes: Vec::new(),
             freed_messages: 0,
             freed_bytes: 0,
@@ -125,7 +130,9 @@ impl Dispatch {
         route: Option<Route>,
         done: RequestWaiter,
     ) {
-        self.routes.extend(route);
+        if let Some(route) = route {
+            self.router.get_or_insert_default().insert(route);
+        }
         self.pending.insert(ticket, Pending::Subscribe { bytes, done });
     }
 
@@ -153,20 +160,24 @@ impl Dispatch {
 
     /// Takes a route away; returns its filter if no other route has the same.
     pub(super) fn remove_route(&mut self, number: u64) -> Option<TopicFilter> {
-        let index = self.routes.iter().position(|route| route.number == number)?;
-        let filter = self.routes.swap_remove(index).filter;
-        self.routes.iter().all(|route| route.filter != filter).then_some(filter)
+        let router = self.router.as_mut()?;
+        let filter = router.remove(number)?.filter;
+        let last = !router.has_filter(&filter);
+        if router.is_empty() {
+            self.router = None;
+        }
+        last.then_some(filter)
     }
 
-    /// Ends the streams of filters that are no longer subscribed.
+    /// Ends the streams of filters that are not subscribed any more.
     fn end_routes(&mut self, filters: &[TopicFilter]) {
-        self.routes.retain(|route| {
-            let gone = filters.contains(&route.filter);
-            if gone {
-                route.queue.end();
-            }
-            !gone
-        });
+        let Some(router) = &mut self.router else { return };
+        for route in filters.iter().flat_map(|filter| router.remove_filter(filter)) {
+            route.queue.end();
+        }
+        if router.is_empty() {
+            self.router = None;
+        }
     }
 
     /// Gives back the room of what has ended, and looks which streams have caught up.
@@ -189,7 +200,7 @@ impl Dispatch {
     /// Lets all streams run out.
     pub(super) fn end_streams(&mut self) {
         self.inbox.end();
-        for route in self.routes.drain(..) {
+        for route in self.router.take().into_iter().flat_map(|router| router.into_routes()) {
             route.queue.end();
         }
     }
@@ -221,7 +232,7 @@ impl Dispatch {
             .as_ref()
             .is_ok_and(|receipt| receipt.reasons.iter().any(|reason| !reason.is_error()));
         if !accepted {
-            self.routes.retain(|route| route.number != ticket.get());
+            self.remove_route(ticket.get());
         }
         if let Some(Pending::Subscribe { bytes, done }) = self.take_pending(ticket) {
             self.free(bytes);
@@ -319,17 +330,39 @@ impl Dispatch {
     fn route(&mut self, message: &MessageRef<'_>, ack: Option<session::AckHandle>) -> Verdict {
         let owned = message.to_message();
         let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
-        let Dispatch { routes, inbox, overfull, shared, .. } = self;
+        // Somebody should have it and cannot: it stays with the broker.
+        let mut missing = false;
+        let Dispatch { router, inbox, overfull, overrun, shared, .. } = self;
+        let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
+            Pushed::Abandoned => false,
+            Pushed::Overrun { dropped } => {
+                shared.counters.messages_dropped.add(dropped);
+                missing |= dropped == 0;
+                *overrun = true;
+                true
+            }
+            Pushed::Kept { dropped, overfull: is_overfull } => {
+                shared.counters.messages_dropped.add(dropped);
+                if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                    tracing::debug!(
+                        "a stream is full: reading stops until its consumer catches up"
+                    );
+                    overfull.push(Arc::clone(queue));
+                }
+                true
+            }
+        };
         let mut claimed = false;
-        for route in routes.iter().filter(|route| route.claims(message)) {
-            claimed |= keep(&route.queue, owned.clone(), held.as_ref(), overfull, shared);
+        if let Some(router) = router {
+            router.find(message, |queue| claimed |= keep(queue, owned.clone()));
         }
-        let wanted = claimed || keep(inbox, owned, held.as_ref(), overfull, shared);
+        let wanted = claimed || keep(inbox, owned);
         if !wanted {
             shared.counters.messages_unclaimed.add(1);
         }
         // Without an inbox, what the application was to acknowledge stays with the broker.
         if let Some(held) = held
+            && !missing
             && (wanted || inbox.acks() == Acks::OnTake)
         {
             held.done(None);
@@ -391,39 +424,6 @@ impl LinkInbox for Dispatch {
 
     fn packet(&mut self, direction: Direction, packet: &Packet<'_>, size: usize) {
         self.hooks.on_packet(direction, packet, size);
-    }
-}
-
-impl Route {
-    fn claims(&self, message: &MessageRef<'_>) -> bool {
-        if let Some(identifier) = self.identifier {
-            let mut carried = message.properties().subscription_identifiers().peekable();
-            if carried.peek().is_some() {
-                return carried.any(|carried| carried == identifier);
-            }
-        }
-        self.filter.matches(message.topic())
-    }
-}
-
-/// Puts a message into a queue; false when its consumer is gone.
-fn keep(
-    queue: &Arc<Queue>,
-    message: super::Message,
-    held: Option<&Arc<Held>>,
-    overfull: &mut Vec<Arc<Queue>>,
-    shared: &Shared,
-) -> bool {
-    match queue.push(message, held) {
-        Pushed::Abandoned => false,
-        Pushed::Kept { dropped, overfull: is_overfull } => {
-            shared.counters.messages_dropped.add(dropped);
-            if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                tracing::debug!("a stream is full: no more is read until its consumer catches up");
-                overfull.push(Arc::clone(queue));
-            }
-            true
-        }
     }
 }
 

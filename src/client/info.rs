@@ -59,7 +59,7 @@ pub enum State {
 /// Says who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
-    /// The application, or a hook that panicked.
+    /// The application, a hook that panicked, or a consumer that was too slow.
     User,
     /// The broker, with a DISCONNECT.
     Server,
@@ -81,6 +81,10 @@ pub enum DisconnectCause {
     /// A hook panicked.
     #[error("the hook {0} panicked")]
     HookPanicked(&'static str),
+    /// A stream was full whose consumer wants the connection to be closed then
+    /// ([`Slow::Disconnect`](super::Slow::Disconnect)).
+    #[error("a consumer was too slow")]
+    SlowConsumer,
     /// The broker sent a DISCONNECT.
     #[error("the broker disconnected: {reason}")]
     Server {
@@ -113,7 +117,9 @@ impl DisconnectCause {
     /// Returns who ended the connection.
     pub fn by(&self) -> DisconnectedBy {
         match self {
-            DisconnectCause::User | DisconnectCause::HookPanicked(_) => DisconnectedBy::User,
+            DisconnectCause::User
+            | DisconnectCause::HookPanicked(_)
+            | DisconnectCause::SlowConsumer => DisconnectedBy::User,
             DisconnectCause::Server { .. } => DisconnectedBy::Server,
             DisconnectCause::Closed { .. } | DisconnectCause::Io(_) => DisconnectedBy::Network,
             DisconnectCause::Protocol(_) => DisconnectedBy::Protocol,
@@ -128,6 +134,7 @@ impl DisconnectCause {
         match self {
             DisconnectCause::User => ReasonCode::SUCCESS,
             DisconnectCause::HookPanicked(_) => ReasonCode::DISCONNECT_WITH_WILL,
+            DisconnectCause::SlowConsumer => ReasonCode::QUOTA_EXCEEDED,
             DisconnectCause::Server { reason, .. } => *reason,
             DisconnectCause::Closed { .. }
             | DisconnectCause::Io(_)
@@ -193,7 +200,7 @@ pub struct Stats {
     pub publish_failures: u64,
     /// Messages received.
     pub messages_received: u64,
-    /// QoS 0 messages dropped from streams that nobody took them from in time.
+    /// Messages dropped from streams that nobody took them from in time.
     pub messages_dropped: u64,
     /// Messages received that nobody wanted.
     pub messages_unclaimed: u64,

@@ -15,7 +15,7 @@ use crate::session::{
 use super::OutgoingMessage;
 use super::error::{DisconnectError, PublishError, RequestError};
 use super::options::OutgoingQueue;
-use super::stream::Route;
+use super::router::Route;
 
 /// What handles ask of the driver task.
 pub(super) enum Command {

@@ -175,8 +175,8 @@ impl Message {
         (self, handle)
     }
 
-    /// Returns how many QoS 0 messages the stream dropped since the message before this one,
-    /// because nobody took them.
+    /// Returns how many messages the stream dropped since the message before this one, because
+    /// nobody took them in time ([`Slow`](super::Slow)).
     pub fn lagged(&self) -> u64 {
         self.lagged
     }

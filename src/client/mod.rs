@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | admitted, unconfirmed messages | [`OutgoingQueue`], count and bytes | `enqueue` waits, `try_enqueue` gives the message back |
 //! | QoS 1 and 2 messages to the broker | [`max_inflight`](ClientBuilder::max_inflight), the broker's Receive Maximum | the others wait in the queue |
-//! | QoS 0 messages in a stream | [`inbox_capacity`](ClientBuilder::inbox_capacity), [`inbox_bytes`](ClientBuilder::inbox_bytes) | the oldest goes; [`Message::lagged`] tells |
+//! | QoS 0 messages in a stream | [`inbox_capacity`](ClientBuilder::inbox_capacity), [`inbox_bytes`](ClientBuilder::inbox_bytes) | the oldest goes; [`Message::lagged`] tells ([`Slow`] has other ways) |
 //! | QoS 1 and 2 messages in a stream | [`receive_maximum`](ClientBuilder::receive_maximum), and the same | unacknowledged ([`Acks`]), so the broker waits; beyond the bound the socket is not read |
 //! | size of a packet | [`maximum_packet_size`](ClientBuilder::maximum_packet_size) | the connection is closed with PACKET_TOO_LARGE |
 
@@ -27,6 +27,7 @@ mod mailbox;
 mod message;
 mod options;
 mod publish;
+mod router;
 mod shared;
 mod stream;
 mod subscribe;
@@ -53,7 +54,7 @@ pub use self::info::{
 pub use self::message::{Message, MessageRef};
 pub use self::options::{ClientBuilder, OutgoingQueue, Reconnect};
 pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture};
-pub use self::stream::Inbox;
+pub use self::stream::{Inbox, Slow};
 pub use self::subscribe::{Subscribe, Subscription};
 pub use crate::driver::Direction;
 pub use crate::session::Message as OutgoingMessage;

@@ -27,7 +27,7 @@ use super::info::{ConnectInfo, Counters, DisconnectInfo, State};
 use super::mailbox::Mailbox;
 use super::message::MessageRef;
 use super::shared::Shared;
-use super::stream::{Inbox, Queue};
+use super::stream::{Inbox, Queue, Slow};
 use super::task::Task;
 use super::{Client, ClientGuard};
 
@@ -58,6 +58,7 @@ pub struct ClientBuilder {
     outgoing: OutgoingQueue,
     stream_limits: StreamLimits,
     acks: Acks,
+    slow: Slow,
     hooks: Hooks,
 }
 
@@ -128,6 +129,7 @@ impl ClientBuilder {
             outgoing: OutgoingQueue::default(),
             stream_limits: StreamLimits { messages: 1000, bytes: 16 << 20 },
             acks: Acks::default(),
+            slow: Slow::default(),
             hooks: Hooks::default(),
         }
     }
@@ -325,6 +327,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets what happens when the inbox is full. Default: [`Slow::HoldAck`].
+    pub fn slow(mut self, slow: Slow) -> Self {
+        self.slow = slow;
+        self
+    }
+
     /// Sets the hook for each connection that the broker accepts.
     pub fn on_connect(mut self, hook: impl FnMut(&ConnectInfo, &Handle) + Send + 'static) -> Self {
         self.hooks.on_connect = Some(Box::new(hook));
@@ -441,7 +449,7 @@ impl ClientBuilder {
             counters: Counters::default(),
             stream_limits: self.stream_limits,
         });
-        let inbox = Arc::new(Queue::new(self.stream_limits, self.acks));
+        let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };
         let (backoff, longest_delay) = match self.reconnect {
             Reconnect::Never => (None, Duration::ZERO),

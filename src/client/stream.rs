@@ -1,6 +1,7 @@
 //! The queues between the driver task and the consumers of messages.
 //!
-//! A queue is bounded by count and bytes. QoS 0: when it is full, the oldest QoS 0 message in it
+//! A queue is bounded by count and bytes, and [`Slow`] says what happens at the bound. By default,
+//! QoS 0: when it is full, the oldest QoS 0 message in it
 //! goes and the next one to be taken carries the count ([`Message::lagged`]). QoS 1 and 2: nothing
 //! is dropped; each message is acknowledged when its consumer takes it or says so ([`Acks`]), so that
 //! a broker stops at the Receive Maximum. Where a broker goes on beyond the bound of the queue (MQTT 3.x has no
@@ -12,7 +13,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::codec::{QoS, TopicFilter};
+use crate::codec::QoS;
 
 use super::acks::{AckHandle, Acks, Held};
 use super::message::Message;
@@ -101,12 +102,12 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.abandoned = true;
-        let held = std::mem::take(&mut state.held);
-        state.droppable = VecDeque::new();
+        let (droppable, held) =
+            (std::mem::take(&mut state.droppable), std::mem::take(&mut state.held));
         state.bytes = 0;
         drop(state);
         // Their acknowledgements go to the mailbox, which has a lock of its own.
-        for entry in held {
+        for entry in droppable.into_iter().chain(held) {
             match entry.message.ack {
                 Some(handle) if self.is_final || self.queue.acks == Acks::OnTake => handle.ack(),
                 Some(handle) => handle.forget(),
@@ -116,12 +117,29 @@ impl Drop for Consumer {
     }
 }
 
-/// Leads messages of one filter to one stream.
-pub(super) struct Route {
-    pub(super) number: u64,
-    pub(super) filter: TopicFilter,
-    pub(super) identifier: Option<u32>,
-    pub(super) queue: Arc<Queue>,
+/// Says what happens when a stream is full because its consumer is slow, set with
+/// [`ClientBuilder::slow`](super::ClientBuilder::slow) for the [`Inbox`] and with
+/// [`Subscribe::slow`](super::Subscribe::slow) for one subscription.
+///
+/// Whatever is dropped is counted in
+/// [`Stats::messages_dropped`](super::Stats::messages_dropped) and told by the next message that the
+/// stream yields ([`Message::lagged`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Slow {
+    /// QoS 1 and 2 messages are kept, unacknowledged, so that the broker waits; where it does not,
+    /// the socket is not read until the consumer has caught up. Of QoS 0 the oldest are dropped.
+    #[default]
+    HoldAck,
+    /// The oldest are dropped, whatever their quality of service; QoS 1 and 2 messages are
+    /// acknowledged with that. For consumers to whom only the latest messages matter.
+    DropOldest,
+    /// The connection is closed, with the reason [`QUOTA_EXCEEDED`] in 5.0 and without a
+    /// DISCONNECT in 3.x, and made again as after any loss. QoS 1 and 2 messages without room stay
+    /// with the broker; a QoS 0 message without room is dropped.
+    ///
+    /// [`QUOTA_EXCEEDED`]: crate::codec::ReasonCode::QUOTA_EXCEEDED
+    Disconnect,
 }
 
 /// Waits, bounded, for its consumer.
@@ -129,14 +147,15 @@ pub(super) struct Queue {
     max_messages: usize,
     max_bytes: usize,
     acks: Acks,
+    slow: Slow,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// QoS 0, which may be dropped.
+    /// What may be dropped: QoS 0, or everything.
     droppable: VecDeque<Entry>,
-    /// QoS 1 and 2, which may not.
+    /// What may not.
     held: VecDeque<Entry>,
     next_serial: u64,
     bytes: usize,
@@ -162,14 +181,19 @@ pub(super) enum Pushed {
         /// More is held than the queue is meant for.
         overfull: bool,
     },
+    /// There is no room for it, and the connection is to be closed for that.
+    Overrun {
+        /// How many messages had to go: this one, or none where the broker still has it.
+        dropped: u64,
+    },
     /// The consumer is gone.
     Abandoned,
 }
 
 impl Queue {
-    pub(super) fn new(limits: StreamLimits, acks: Acks) -> Queue {
+    pub(super) fn new(limits: StreamLimits, acks: Acks, slow: Slow) -> Queue {
         let StreamLimits { messages, bytes } = limits;
-        Queue { max_messages: messages, max_bytes: bytes, acks, state: Mutex::default() }
+        Queue { max_messages: messages, max_bytes: bytes, acks, slow, state: Mutex::default() }
     }
 
     /// When its messages are acknowledged.
@@ -182,27 +206,36 @@ impl Queue {
         if state.abandoned {
             return Pushed::Abandoned;
         }
+        let bytes = message.queued_bytes();
+        let full = state.len() >= self.max_messages || state.bytes + bytes > self.max_bytes;
+        if self.slow == Slow::Disconnect && full && state.len() > 0 {
+            // Nobody holds it, so that it is not acknowledged.
+            let dropped = u64::from(held.is_none());
+            state.lagged += dropped;
+            return Pushed::Overrun { dropped };
+        }
         message.ack = held.map(|held| AckHandle::new(held.share(), self.acks));
         let serial = state.next_serial;
         state.next_serial += 1;
-        state.bytes += message.queued_bytes();
-        let lane =
-            if message.qos() == QoS::AtMostOnce { &mut state.droppable } else { &mut state.held };
+        state.bytes += bytes;
+        let may_drop = message.qos() == QoS::AtMostOnce || self.slow == Slow::DropOldest;
+        let lane = if may_drop { &mut state.droppable } else { &mut state.held };
         lane.push_back(Entry { serial, message });
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         while self.is_over(&state)
             && state.len() > 1
-            && let Some(oldest) = state.droppable.pop_front()
+            && let Some(Entry { message, .. }) = state.droppable.pop_front()
         {
-            state.bytes -= oldest.message.queued_bytes();
-            dropped += 1;
+            state.bytes -= message.queued_bytes();
+            state.lagged += 1;
+            dropped.push(message);
         }
-        state.lagged += dropped;
         let overfull = self.is_over(&state);
         let waker = state.waker.take();
         drop(state);
         waker.inspect(Waker::wake_by_ref);
-        Pushed::Kept { dropped, overfull }
+        dropped.iter().for_each(Message::ack);
+        Pushed::Kept { dropped: dropped.len() as u64, overfull }
     }
 
     /// Whether more is held than the queue is meant for.

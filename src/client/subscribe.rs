@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use crate::codec::{
-    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicFilter,
+    Properties, Property, PropertyValue, QoS, ReasonCode, RetainHandling, SubscribeOptions,
+    TopicFilter,
 };
 use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
 
@@ -18,8 +19,10 @@ use super::error::{InvalidTopic, RequestError};
 use super::hooks::{subscribe_bytes, unsubscribe_bytes};
 use super::mailbox::{Command, NotAdmitted};
 use super::message::Message;
+use super::options::StreamLimits;
+use super::router::Route;
 use super::shared::Shared;
-use super::stream::{Consumer, Queue, Route};
+use super::stream::{Consumer, Queue, Slow};
 
 /// A subscription about to be made.
 ///
@@ -39,6 +42,8 @@ pub struct Subscribe<'a> {
     properties: Properties,
     keep: bool,
     acks: Acks,
+    slow: Slow,
+    limits: StreamLimits,
 }
 
 impl<'a> Subscribe<'a> {
@@ -51,6 +56,8 @@ impl<'a> Subscribe<'a> {
             properties: Properties::default(),
             keep: false,
             acks: Acks::default(),
+            slow: Slow::default(),
+            limits: shared.stream_limits,
         }
     }
 
@@ -63,6 +70,27 @@ impl<'a> Subscribe<'a> {
     /// Sets all options at once: those besides the quality of service have an effect in 5.0 only.
     pub fn options(mut self, options: SubscribeOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Sets whether messages of this client itself are left out. Default `false`. 5.0 only; a
+    /// shared subscription with it is refused \[MQTT-3.8.3-4\].
+    pub fn no_local(mut self, no_local: bool) -> Self {
+        self.options.no_local = no_local;
+        self
+    }
+
+    /// Sets whether [`Message::retain`] tells how the message was published rather than whether it
+    /// comes from the retained ones. Default `false`. 5.0 only.
+    pub fn retain_as_published(mut self, retain_as_published: bool) -> Self {
+        self.options.retain_as_published = retain_as_published;
+        self
+    }
+
+    /// Sets whether retained messages are sent when the subscription is made. Default: always. 5.0
+    /// only; 3.x always does.
+    pub fn retain_handling(mut self, retain_handling: RetainHandling) -> Self {
+        self.options.retain_handling = retain_handling;
         self
     }
 
@@ -92,6 +120,26 @@ impl<'a> Subscribe<'a> {
         self
     }
 
+    /// Sets how many messages the stream holds for its consumer; 0 counts as 1. Default:
+    /// [`ClientBuilder::inbox_capacity`](super::ClientBuilder::inbox_capacity).
+    pub fn buffer(mut self, messages: usize) -> Self {
+        self.limits.messages = messages.max(1);
+        self
+    }
+
+    /// Sets how many bytes the stream holds for its consumer; a single larger message is held all
+    /// the same. Default: [`ClientBuilder::inbox_bytes`](super::ClientBuilder::inbox_bytes).
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
+        self
+    }
+
+    /// Sets what happens when the stream is full. Default: [`Slow::HoldAck`].
+    pub fn slow(mut self, slow: Slow) -> Self {
+        self.slow = slow;
+        self
+    }
+
     async fn make(self) -> Result<Subscription, RequestError> {
         let filter = self.filter?;
         let mut properties = self.properties;
@@ -102,7 +150,7 @@ impl<'a> Subscribe<'a> {
         }
         let request =
             SubscribeRequest { filters: vec![(filter.clone(), self.options)], properties };
-        let queue = Arc::new(Queue::new(self.shared.stream_limits, self.acks));
+        let queue = Arc::new(Queue::new(self.limits, self.acks, self.slow));
         let consumer = Consumer::new(Arc::clone(&queue));
         let (done, answer) = oneshot::channel();
         let ticket = send(self.shared, subscribe_bytes(&request), |ticket| {

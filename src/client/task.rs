@@ -326,6 +326,10 @@ impl Task {
             let reason = ReasonCode::DISCONNECT_WITH_WILL;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
+        if self.dispatch.overrun && self.farewell.is_none() {
+            let reason = ReasonCode::QUOTA_EXCEEDED;
+            return self.session.disconnect(now, reason, Properties::default()).is_ok();
+        }
         match &mut self.farewell {
             Some(Farewell::Asked { reason, properties, done }) => {
                 let properties = std::mem::take(properties);
@@ -408,6 +412,7 @@ impl Task {
             }
             Served::Link(LinkEnd::Closed) => Ok(()),
         };
+        let overrun = std::mem::take(&mut self.dispatch.overrun);
         if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
             && let Some(done) = done.take()
         {
@@ -415,6 +420,7 @@ impl Task {
         }
         let cause = match self.dispatch.hooks.panicked() {
             Some(hook) => DisconnectCause::HookPanicked(hook),
+            None if overrun && self.farewell.is_none() => DisconnectCause::SlowConsumer,
             None => DisconnectCause::User,
         };
         match accepted_at {

@@ -8,22 +8,13 @@ use midge::{
 use std::time::Duration;
 
 use crate::support::{Peer, Script};
-use crate::{accepted, builder, connack, connected, soon};
+use crate::{accepted, builder, connack, connected, settle, soon};
 
 const PUBLISH_123: &str = "32 06 0001 'a' 0001 '1' 34 06 0001 'a' 0002 '2' 32 06 0001 'a' 0003 '3'";
 
 async fn with_acks(version: Version, acks: Acks) -> (Client, Inbox, Peer) {
     let script = Script::listen().await;
     accepted(&script, builder(&script, version).acks(acks), connack(version)).await
-}
-
-/// The answer to a PUBREL proves that all messages before it were handled, and a publish that all
-/// commands were.
-async fn settle(client: &Client, peer: &mut Peer) {
-    peer.send("62 02 7777").await;
-    peer.expect_packet(0x70).await;
-    soon(client.publish("settle", "")).await.unwrap();
-    peer.expect_packet(0x30).await;
 }
 
 /// Subscribes to `a` in 3.1.1.

@@ -12,6 +12,7 @@ mod hooks;
 mod hostile;
 mod publish;
 mod reconnect;
+mod slow;
 mod streams;
 mod subscribe;
 
@@ -62,6 +63,15 @@ fn soon<F: IntoFuture>(work: F) -> impl Future<Output = F::Output> {
         let done = timeout(Duration::from_secs(10), work).await;
         done.unwrap_or_else(|_| panic!("{caller}: it takes too long"))
     }
+}
+
+/// The answer to a PUBREL proves that all messages before it were handled, and a publish that all
+/// commands were.
+async fn settle(client: &Client, peer: &mut Peer) {
+    peer.send("62 02 7777").await;
+    peer.expect_packet(0x70).await;
+    soon(client.publish("settle", "")).await.unwrap();
+    peer.expect_packet(0x30).await;
 }
 
 /// Waits for a state of the client.

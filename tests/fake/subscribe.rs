@@ -1,6 +1,7 @@
 //! Subscribing and unsubscribing, and which message goes to which stream.
 
 use midge::client::RequestError;
+use midge::codec::RetainHandling;
 use midge::{Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, Version};
 
 use crate::support::Script;
@@ -224,4 +225,61 @@ async fn an_unanswered_request_times_out() {
     let (client, _inbox, _peer) = accepted(&script, builder, connack(Version::V311)).await;
     let error = soon(client.subscribe("a")).await.unwrap_err();
     assert!(matches!(error, RequestError::Timeout), "{error}");
+}
+
+#[tokio::test]
+async fn each_option_has_its_bit() {
+    let (client, _inbox, mut peer) = connected(Version::V5).await;
+    for (n, bits) in ["04", "08", "10", "20", "2D"].into_iter().enumerate() {
+        let subscribe = client.subscribe("a").keep(true);
+        let subscribe = match n {
+            0 => subscribe.no_local(true),
+            1 => subscribe.retain_as_published(true),
+            2 => subscribe.retain_handling(RetainHandling::SendIfNew),
+            3 => subscribe.retain_handling(RetainHandling::DoNotSend),
+            _ => subscribe
+                .qos(QoS::AtLeastOnce)
+                .no_local(true)
+                .retain_as_published(true)
+                .retain_handling(RetainHandling::DoNotSend),
+        };
+        let (stream, ()) = tokio::join!(soon(subscribe), async {
+            peer.expect(&format!("82 07 000{} 00 0001 'a' {bits}", n + 1)).await;
+            peer.send(&format!("90 04 000{} 00 00", n + 1)).await;
+        });
+        stream.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_8_3_4_a_shared_subscription_has_no_no_local() {
+    let (client, _inbox, _peer) = connected(Version::V5).await;
+    let error = soon(client.subscribe("$share/g/a").no_local(true)).await.unwrap_err();
+    assert!(error.to_string().contains("$share/g/a"), "{error}");
+}
+
+#[tokio::test]
+async fn messages_of_a_shared_subscription_have_topics_without_its_name() {
+    for version in [Version::V311, Version::V5] {
+        let v5 = version == Version::V5;
+        let (client, mut inbox, mut peer) = connected(version).await;
+        let mut streams = Vec::new();
+        for (n, filter) in ["$share/g/a/+", "$share/g/b"].into_iter().enumerate() {
+            let (stream, ()) = tokio::join!(soon(client.subscribe(filter)), async {
+                peer.expect_packet(0x82).await;
+                let answer = if v5 { "90 04 000# 00 00" } else { "90 03 000# 00" };
+                peer.send(&answer.replace('#', &(n + 1).to_string())).await;
+            });
+            streams.push(stream.unwrap());
+        }
+        let properties = if v5 { "00" } else { "" };
+        let (long, short) = if v5 { ("07", "05") } else { ("06", "04") };
+        peer.send(&format!("30 {long} 0003 'a/b' {properties} '1'")).await;
+        peer.send(&format!("30 {short} 0001 'b' {properties} '2'")).await;
+        peer.send(&format!("30 {short} 0001 'c' {properties} '3'")).await;
+        assert_eq!(soon(streams[0].next()).await.unwrap().payload(), "1");
+        assert_eq!(soon(streams[1].next()).await.unwrap().payload(), "2");
+        assert_eq!(soon(inbox.next()).await.unwrap().payload(), "3");
+        assert!(streams.iter_mut().all(|stream| stream.try_next().is_none()));
+    }
 }
