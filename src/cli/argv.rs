@@ -3,20 +3,35 @@
 //! In the grammar of the mosquitto tools the word after an option that takes a value is that
 //! value, whatever it looks like: `-m -5`, `-t --help`, `-P --`. clap would take such a word for
 //! an option. [`join`] therefore ties each option to its value first (`--message=-5`), asking
-//! clap's own [`Command`] which options take one. Bundled flags (`-dv`), attached values (`-q1`,
-//! `-q=1`) and `--option=value` keep working on top; after `--`, and after the first operand of a
-//! tool that takes operands, nothing is an option any more.
+//! clap's own [`Command`] which options take one. `-D` has three or four words, which become one
+//! value. Bundled flags (`-dv`), attached values (`-q1`, `-q=1`) and `--option=value` keep working
+//! on top; after `--`, and after the first operand of a tool that takes operands, nothing is an
+//! option any more.
 
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
+
+use super::opts::property;
 
 /// Rewrites `words` (program name first) so that every option carries its value.
 ///
 /// Words that clap will refuse (unknown options, options that lack their value) are handed on as
 /// they are, so that the error speaks of what the user typed.
 pub fn join(command: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    join_built(&built(command), words)
+}
+
+/// Like [`join`], with a command that is [`built`] already.
+pub fn join_built(command: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     join_until(command, words, Operands::EndOptions)
+}
+
+/// The command with all that clap adds to it before it parses.
+pub fn built(command: &Command) -> Command {
+    let mut built = command.clone();
+    built.build();
+    built
 }
 
 /// Like [`join`], for a command line whose options may also stand between and behind its operands.
@@ -24,7 +39,7 @@ pub fn join_throughout(
     command: &Command,
     words: impl IntoIterator<Item = OsString>,
 ) -> Vec<OsString> {
-    join_until(command, words, Operands::LeaveOptions)
+    join_until(&built(command), words, Operands::LeaveOptions)
 }
 
 /// What the first operand means for the words behind it.
@@ -35,13 +50,10 @@ enum Operands {
 }
 
 fn join_until(
-    command: &Command,
+    mut command: &Command,
     words: impl IntoIterator<Item = OsString>,
     operands: Operands,
 ) -> Vec<OsString> {
-    let mut built = command.clone();
-    built.build();
-    let mut command = &built;
     let mut words = words.into_iter();
     let mut joined: Vec<OsString> = words.next().into_iter().collect();
 
@@ -53,8 +65,8 @@ fn join_until(
             joined.push(word);
             break;
         } else if let Some(name) = text.strip_prefix("--") {
-            let takes_value = find_long(command, name).is_some_and(takes_value);
-            joined.push(tie(word, takes_value.then(|| words.next()).flatten()));
+            let arg = find_long(command, name).filter(|arg| takes_value(arg));
+            joined.push(tie(word, arg.and_then(|arg| next_value(arg, &mut words))));
         } else if text.len() > 1 && text.starts_with('-') {
             join_cluster(command, text, &mut words, &mut joined);
         } else if let Some(subcommand) = command.find_subcommand(&word) {
@@ -90,7 +102,7 @@ fn join_cluster(
         match arg {
             Some(arg) if takes_value(arg) => {
                 let value = if after.is_empty() {
-                    words.next()
+                    next_value(arg, words)
                 } else {
                     Some(after.strip_prefix('=').unwrap_or(after).into())
                 };
@@ -110,6 +122,26 @@ fn join_cluster(
         }
         rest = after;
     }
+}
+
+/// The words that follow an option as one value; `None` when there is none.
+fn next_value(arg: &Arg, words: &mut impl Iterator<Item = OsString>) -> Option<OsString> {
+    let mut value = words.next()?;
+    if arg.get_id() == property::ID {
+        let mut count = 3;
+        let mut at = 1;
+        while at < count
+            && let Some(word) = words.next()
+        {
+            if at == 1 {
+                count = property::word_count(word.as_encoded_bytes());
+            }
+            value.push(property::WORD_SEPARATOR);
+            value.push(word);
+            at += 1;
+        }
+    }
+    Some(value)
 }
 
 /// `option=value`, or the option alone when the command line ended before its value.
@@ -176,6 +208,27 @@ mod tests {
             .arg(Arg::new("debug").short('d').long("debug").action(ArgAction::SetTrue))
             .arg(Arg::new("verbose").short('v').action(ArgAction::SetTrue))
             .arg(Arg::new("json").long("json").num_args(0..=1).require_equals(true))
+    }
+
+    #[test]
+    fn a_property_has_three_words_or_four() {
+        let command = command()
+            .arg(Arg::new(property::ID).short('D').long("property").action(ArgAction::Append));
+        for (words, expected) in [
+            (&["-D", "a", "b", "-c", "-d"][..], &["--property=a\0b\0-c", "-d"][..]),
+            (
+                &["-D", "a", "User-Property", "b", "-c", "-d"],
+                &["--property=a\0User-Property\0b\0-c", "-d"],
+            ),
+            (&["-dD", "a", "b", "", "x"], &["-d", "--property=a\0b\0", "x"]),
+            (&["--property", "a", "b"], &["--property=a\0b"]),
+            (&["-D"], &["--property"]),
+        ] {
+            let words = iter::once("tool").chain(words.iter().copied()).map(OsString::from);
+            let joined = join(&command, words);
+            assert_eq!(joined[1..], expected.iter().map(OsString::from).collect::<Vec<_>>());
+            assert_eq!(join(&command, joined.clone()), joined);
+        }
     }
 
     fn joined(words: &[&str]) -> Vec<String> {

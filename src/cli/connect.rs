@@ -1,10 +1,10 @@
-//! What midge_pub and midge_sub share while they run: the client made from its plan, the signals
+//! What midge_pub, midge_sub and midge_rr share while they run: the client made from its plan, the signals
 //! and limits that can end the tool, and the exit codes of a client's errors.
 
 use std::{
     future, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,7 +40,7 @@ use crate::{
 
 /// Between two attempts to connect again passes a random time of up to one second, which doubles
 /// with every failure up to the second value.
-pub const RECONNECT: Reconnect =
+const RECONNECT: Reconnect =
     Reconnect::Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
 
 /// The remedy where a server hangs up on CONNECT.
@@ -73,8 +73,10 @@ pub struct Session {
     tool: Tool,
     log: LogOptions,
     version: Version,
-    signals: Signals,
+    time_limit: Option<Duration>,
     deadline: Option<Instant>,
+    farewell: Properties,
+    signals: Signals,
     printer: Option<Printer>,
     fatal: Arc<Fatal>,
 }
@@ -85,11 +87,19 @@ pub struct Session {
 struct Fatal {
     failure: Mutex<Option<Failure>>,
     found: Notify,
+    /// Why the last attempt to connect failed.
+    last_attempt: Mutex<Option<String>>,
+}
+
+/// What follows the loss of a connection that the broker had accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AfterLoss {
+    ConnectAgain,
+    End,
 }
 
 impl Session {
-    /// Takes the signals over; with a time limit, its time begins. With a printer, its output is
-    /// written in full before the tool ends.
+    /// Takes the signals over. With a printer, its output is written in full before the tool ends.
     ///
     /// # Errors
     /// When the signals cannot be taken over.
@@ -97,15 +107,16 @@ impl Session {
         tool: Tool,
         log: LogOptions,
         plan: &ClientPlan,
-        time_limit: Option<Duration>,
         printer: Option<Printer>,
     ) -> Result<Self, Failure> {
         Ok(Self {
             tool,
             log,
             version: plan.version,
+            time_limit: plan.time_limit,
+            deadline: None,
+            farewell: plan.properties.disconnect.clone(),
             signals: Signals::new().context("cannot take over the signals")?,
-            deadline: time_limit.and_then(|limit| Instant::now().checked_add(limit)),
             printer,
             fatal: Arc::default(),
         })
@@ -116,15 +127,31 @@ impl Session {
         self.printer.as_ref()
     }
 
-    /// The client of `plan`, with what every tool wants of it.
+    /// The client of `plan`, with what every tool wants of it. It connects again when a connection
+    /// is lost. Asks for the secrets that are to be typed.
     ///
     /// # Errors
-    /// A will that cannot be sent, and TLS files that cannot be used.
+    /// A will that cannot be sent, and files that cannot be used.
     pub fn builder(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
+        Ok(self.client(plan, AfterLoss::ConnectAgain)?.reconnect(RECONNECT))
+    }
+
+    /// Like [`Session::builder`], for a tool that ends when an accepted connection is lost.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn builder_once(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
+        let reconnect = if plan.retry { RECONNECT } else { Reconnect::Never };
+        Ok(self.client(plan, AfterLoss::End)?.reconnect(reconnect))
+    }
+
+    fn client(&self, plan: &ClientPlan, after_loss: AfterLoss) -> Result<ClientBuilder, Failure> {
         let (tool, quiet, version) = (self.tool, self.log.quiet, self.version);
         let (lost, unmade) = (Arc::clone(&self.fatal), Arc::clone(&self.fatal));
-        let was_connected = Arc::new(AtomicBool::new(false));
-        let connected = Arc::clone(&was_connected);
+        // Without --retry the first attempt is the only one, and its failure that of the tool.
+        let tries_again = Arc::new(AtomicBool::new(plan.retry));
+        let connected = Arc::clone(&tries_again);
+        let ends = after_loss == AfterLoss::End;
         let mut options = plan.transport.connect_options()?;
         options.connect_timeout = plan.keep_alive;
         let mut builder = ClientBuilder::new(plan.transport.endpoint.clone())
@@ -133,13 +160,16 @@ impl Session {
             .clean_start(plan.clean_start)
             .keep_alive(plan.keep_alive)
             .connect_options(options)
-            .maximum_packet_size(MAX_PACKET_BYTES)
-            .retry_first_connect(false)
+            .maximum_packet_size(plan.settings.maximum_packet_size.unwrap_or(MAX_PACKET_BYTES))
+            .topic_alias_maximum(plan.settings.topic_alias_maximum.unwrap_or(0))
+            .connect_properties(plan.properties.connect.clone())
+            .retry_first_connect(plan.retry)
             .on_disconnect(move |info, _| {
                 connected.store(true, Ordering::Relaxed);
                 match &info.cause {
-                    DisconnectCause::Protocol(_) => {
-                        lost.record(disconnect_failure(info.cause.clone()));
+                    DisconnectCause::User => {}
+                    cause if ends || matches!(cause, DisconnectCause::Protocol(_)) => {
+                        lost.record(disconnect_failure(cause.clone()));
                     }
                     _ if !quiet => warn_of_loss(tool, info),
                     _ => {}
@@ -147,10 +177,10 @@ impl Session {
             })
             .on_connect_failure(move |error, _| {
                 let failure = connect_failure(error.clone(), version);
+                *lock(&unmade.last_attempt) = failure.text();
                 if matches!(error, ConnectError::Protocol(_)) || !error.is_retryable() {
                     unmade.record(failure);
-                } else if was_connected.load(Ordering::Relaxed) && !quiet {
-                    // The first attempt is the only one, and its failure that of the tool.
+                } else if tries_again.load(Ordering::Relaxed) && !quiet {
                     warn_of_retry(tool, &failure);
                 }
             });
@@ -158,14 +188,21 @@ impl Session {
             builder = builder.username(username);
         }
         if let Some(password) = &plan.password {
-            builder = builder.password(password.as_bytes());
+            builder = builder.password(password.read()?.as_bytes());
         }
         if let Some(seconds) = plan.session_expiry {
             builder = builder.session_expiry(seconds);
         }
         if let Some(will) = &plan.will {
             let message = Will::new(&*will.topic, will.payload.clone())?;
-            builder = builder.will(message.qos(will.qos).retain(will.retain));
+            let message = message.qos(will.qos).retain(will.retain);
+            builder = builder.will(message.properties(will.properties.clone()));
+        }
+        if let Some(count) = plan.settings.receive_maximum {
+            builder = builder.receive_maximum(count);
+        }
+        if let Some(count) = plan.max_inflight {
+            builder = builder.max_inflight(count);
         }
         if let Some(printer) = &self.printer {
             if self.log.debug {
@@ -182,7 +219,7 @@ impl Session {
         Ok(builder)
     }
 
-    /// Runs `work` until it ends, or a signal, the time limit, standard output or the end of the
+    /// The time limit begins. Runs `work` until it ends, or a signal, the time limit, standard output or the end of the
     /// client ends it; then disconnects and writes what is left to be printed.
     ///
     /// # Errors
@@ -192,6 +229,7 @@ impl Session {
         client: &Client,
         work: impl Future<Output = Result<Exit, Failure>>,
     ) -> Result<Exit, Failure> {
+        self.deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut stopped = false;
         let outcome = tokio::select! {
             biased;
@@ -202,7 +240,8 @@ impl Session {
             }
             () = sleep_until(self.deadline) => {
                 stopped = true;
-                Err(timed_out())
+                let attempt = lock(&self.fatal.last_attempt).take();
+                Err(timed_out(attempt.filter(|_| client.stats().connects == 0)))
             }
             error = stdout_failed(self.printer.as_ref()) => Err(error.into()),
             failure = self.fatal.found() => Err(failure),
@@ -223,9 +262,10 @@ impl Session {
             Version::V5 if stopped => ReasonCode::DISCONNECT_WITH_WILL,
             _ => ReasonCode::SUCCESS,
         };
+        let farewell = std::mem::take(&mut self.farewell);
         tokio::select! {
             // That a broker which is gone does not hear of it is no error.
-            _ = client.disconnect_with(reason, Properties::default()) => {}
+            _ = client.disconnect_with(reason, farewell) => {}
             _ = self.signals.next() => {}
             () = sleep_until(self.deadline), if !stopped => {}
             () = time::sleep(STOP_TIME), if stopped => {}
@@ -238,7 +278,7 @@ impl Session {
         tokio::select! {
             printed = printer.finish() => Ok(printed?),
             _ = self.signals.next() => Ok(()),
-            () = sleep_until(self.deadline), if !stopped => Err(timed_out()),
+            () = sleep_until(self.deadline), if !stopped => Err(timed_out(None)),
             () = time::sleep(STOP_TIME), if stopped => Ok(()),
         }
     }
@@ -246,15 +286,14 @@ impl Session {
 
 impl Fatal {
     fn record(&self, failure: Failure) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        lock(&self.failure).get_or_insert(failure);
         self.found.notify_one();
     }
 
     async fn found(&self) -> Failure {
         loop {
             self.found.notified().await;
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(failure) = failure {
+            if let Some(failure) = lock(&self.failure).take() {
                 return failure;
             }
         }
@@ -270,8 +309,16 @@ fn stopped_by(signal: Exit, tool: Tool, client: &Client) -> Result<Exit, Failure
     }
 }
 
-fn timed_out() -> Failure {
-    Failure::new(Exit::TimedOut, anyhow!("timed out"))
+fn timed_out(last_attempt: Option<String>) -> Failure {
+    let error = match last_attempt {
+        Some(why) => anyhow!("timed out; the last attempt to connect failed: {why}"),
+        None => anyhow!("timed out"),
+    };
+    Failure::new(Exit::TimedOut, error)
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn warn_of_loss(tool: Tool, info: &DisconnectInfo) {

@@ -14,6 +14,7 @@ use clap::{
 };
 
 pub mod argv;
+pub mod config;
 pub mod connect;
 pub mod exit;
 pub mod format;
@@ -34,6 +35,7 @@ pub mod subscribe;
 pub mod tls;
 pub mod transport;
 
+use config::OptionFile;
 use exit::{Exit, Failure};
 use publish::PublishCommand;
 use stdio::Stdout;
@@ -95,6 +97,11 @@ impl Tool {
         }
     }
 
+    /// Whether options can stand in a file.
+    fn has_option_file(self) -> bool {
+        matches!(self, Self::Pub | Self::Sub)
+    }
+
     /// Joins options and values by the grammar of the tool.
     fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         match self {
@@ -123,12 +130,7 @@ impl Tool {
 
 /// Runs `tool` with `args`, the program name first, and says how it went.
 pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = tool.command();
-    let words = tool.join(args);
-    let outcome = match command.try_get_matches_from(words) {
-        Ok(matches) => tool.run(&matches),
-        Err(error) => answer(tool, &error),
-    };
+    let outcome = parse_and_run(tool, args);
     let exit = outcome.unwrap_or_else(|failure| {
         if let Some(text) = failure.text() {
             stdio::report(tool.name(), &text);
@@ -136,6 +138,22 @@ pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         failure.exit()
     });
     exit.into()
+}
+
+fn parse_and_run(tool: Tool, args: impl IntoIterator<Item = OsString>) -> Result<Exit, Failure> {
+    let command = tool.command();
+    let mut words = tool.join(args);
+    let option_file = if tool.has_option_file() { OptionFile::find(tool, &words)? } else { None };
+    if let Some(file) = &option_file {
+        file.put_before(&command, &mut words)?;
+    }
+    match command.clone().try_get_matches_from(words) {
+        Ok(matches) => tool.run(&matches),
+        Err(error) => match option_file.and_then(|file| file.blame(&command, &error)) {
+            Some(error) => Err(error.into()),
+            None => answer(tool, &error),
+        },
+    }
 }
 
 /// Prints the help or version that clap calls an error, or says what was wrong with an option.

@@ -23,7 +23,7 @@ use super::{
     printer::Printer,
 };
 use crate::{
-    client::{EnqueueError, Flow, PublishError, Reconnect},
+    client::{EnqueueError, Flow, PublishError},
     codec::EncodeError,
 };
 
@@ -52,6 +52,7 @@ pub const EXITS: &[Exit] = &[
     Exit::TlsFailure,
     Exit::ProxyFailure,
     Exit::KeepAlive,
+    Exit::TimedOut,
     Exit::Refused(0),
     Exit::Signal(2),
     Exit::Signal(15),
@@ -63,7 +64,7 @@ pub const EXITS: &[Exit] = &[
 /// What ended it before all was published.
 pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let command = PublishCommand::from_arg_matches(matches)?;
-    let client = ClientPlan::new(&command.client, matches)?;
+    let client = ClientPlan::new(Tool::Pub, &command.client, matches)?;
     let plan = PublishPlan::new(&command.publish, &client)?;
     let log = command.client.log;
     if plan.source.stdin_line {
@@ -84,9 +85,8 @@ async fn publish_message(
     let version = client.version;
     let session = session(client, log)?;
     let builder = session
-        .builder(client)?
+        .builder_once(client)?
         .max_inflight(plan.max_inflight)
-        .reconnect(Reconnect::Never)
         .on_message(|_, _| Flow::Taken);
     let (client, _inbox) = builder.start()?;
     let work = async {
@@ -124,7 +124,6 @@ async fn publish_lines(
     let builder = session
         .builder(client)?
         .max_inflight(plan.max_inflight)
-        .reconnect(connect::RECONNECT)
         .on_message(|_, _| Flow::Taken)
         .on_publish(move |_, result, _| match result {
             Ok(_) => published.confirm(),
@@ -173,7 +172,7 @@ async fn publish_lines(
 
 /// The tool around the client. Only `-d` prints anything.
 fn session(client: &ClientPlan, log: LogOptions) -> Result<Session, Failure> {
-    Session::new(Tool::Pub, log, client, None, log.debug.then(Printer::start))
+    Session::new(Tool::Pub, log, client, log.debug.then(Printer::start))
 }
 
 /// Counts lines: every one is confirmed or missing.

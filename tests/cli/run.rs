@@ -14,12 +14,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command of one of our tools.
 pub fn midge_pub() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_midge_pub"))
+    tool(env!("CARGO_BIN_EXE_midge_pub"))
 }
 
 /// The command of one of our tools.
 pub fn midge_sub() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_midge_sub"))
+    tool(env!("CARGO_BIN_EXE_midge_sub"))
+}
+
+/// A tool that knows nothing of who runs the tests.
+fn tool(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("MIDGE_PASSWORD");
+    command
 }
 
 /// How a tool ended.

@@ -1,6 +1,6 @@
 //! Where the broker is, and how to speak to it.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU16, path::PathBuf};
 
 use clap::{Args, value_parser};
 
@@ -56,8 +56,25 @@ pub struct ConnectionOptions {
     #[arg(value_parser = value_parser!(u16).range(5..))]
     pub keepalive: u16,
 
-    /// Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5).
+    /// Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5). -D and -x mean 5 where they
+    /// stand behind it.
     #[arg(short = 'V', long, value_name = "VERSION", default_value = "311")]
     #[arg(value_parser = value::version)]
     pub protocol_version: Version,
+
+    /// Exit with code 27 after this many seconds, however far things have come: looking up the
+    /// broker and connecting count too.
+    #[arg(short = 'W', value_name = "SECONDS", value_parser = value_parser!(u32).range(1..))]
+    pub time_limit: Option<u32>,
+
+    /// Go on trying when the first attempt to connect fails for a reason that may pass. Between two
+    /// attempts passes a random time, which grows from one second to thirty.
+    #[arg(long)]
+    pub retry: bool,
+
+    /// Most messages of quality of service 1 and 2 on their way to the broker at a time
+    /// [default: 20; for midge_pub -l 100, but 20 with -q 2 before MQTT 5]. A broker of MQTT 5 can
+    /// lower it.
+    #[arg(short = 'M', value_name = "COUNT")]
+    pub max_inflight: Option<NonZeroU16>,
 }

@@ -1,6 +1,6 @@
 //! What to publish, and how.
 
-use std::{num::NonZeroU16, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
 
@@ -35,11 +35,6 @@ pub struct PublishOptions {
     /// Seconds between the end of one publish and the next of --repeat; fractions are allowed.
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = value::seconds)]
     pub repeat_delay: Duration,
-
-    /// Most messages of quality of service 1 and 2 on their way at a time [default: 100 for -l,
-    /// but 20 for -l -q 2 before MQTT 5; otherwise 20].
-    #[arg(short = 'M', value_name = "COUNT")]
-    pub max_inflight: Option<NonZeroU16>,
 }
 
 /// Where the payload comes from: exactly one of these.

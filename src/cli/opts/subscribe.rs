@@ -37,10 +37,6 @@ pub struct SubscribeOptions {
     #[arg(short = 'E')]
     pub exit_when_subscribed: bool,
 
-    /// Exit with code 27 after this many seconds, however far things have come.
-    #[arg(short = 'W', value_name = "SECONDS", value_parser = value_parser!(u32).range(1..))]
-    pub timeout: Option<u32>,
-
     /// Which messages count.
     #[command(flatten)]
     pub selection: SelectionOptions,

@@ -102,6 +102,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(total).map_err(|_| wrong())
 }
 
+/// Parses how long a session outlives its connection: decimal, hexadecimal (`0x`) or octal (`0`)
+/// seconds, or -1 or `∞` for ever.
+pub fn session_expiry(text: &str) -> Result<u32, String> {
+    if matches!(text, "-1" | "∞") {
+        return Ok(u32::MAX);
+    }
+    let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    // `from_str_radix` would take another sign.
+    (!digits.starts_with('+'))
+        .then(|| u32::from_str_radix(digits, radix).ok())
+        .flatten()
+        .ok_or_else(|| "must be a number of seconds from 0 to 4294967295, -1 or ∞".to_owned())
+}
+
 /// Parses a text that must not be empty.
 pub fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -112,18 +130,31 @@ pub fn hidden<T>(parse: fn(&str) -> Result<T, String>) -> impl TypedValueParser<
 where
     T: Clone + Send + Sync + 'static,
 {
-    Hidden(parse)
+    Hidden(move |value: &OsStr| {
+        value.to_str().ok_or_else(|| "must be UTF-8".to_owned()).and_then(parse)
+    })
+}
+
+/// Like [`hidden`], for a value that need not be Unicode.
+pub fn hidden_bytes<T>(parse: fn(&[u8]) -> Result<T, String>) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    Hidden(move |value: &OsStr| parse(&word_bytes(value.to_owned())))
 }
 
 #[derive(Clone)]
-struct Hidden<T>(fn(&str) -> Result<T, String>);
+struct Hidden<F>(F);
 
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for Hidden<T> {
+impl<F, T> TypedValueParser for Hidden<F>
+where
+    F: Fn(&OsStr) -> Result<T, String> + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
     type Value = T;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
-        let text = value.to_str().ok_or_else(|| "must be UTF-8".to_owned());
-        text.and_then(self.0).map_err(|why| {
+        (self.0)(value).map_err(|why| {
             let name = arg.map_or(String::new(), |arg| format!(" for '{arg}'"));
             let text = format!("invalid value{name}: {why}\n");
             Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
@@ -212,6 +243,20 @@ mod tests {
         assert_eq!(qos("2"), Ok(QoS::ExactlyOnce));
         assert_eq!(version("mqttv5"), Ok(Version::V5));
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for (text, seconds) in [
+            ("0", 0),
+            ("60", 60),
+            ("0x10", 16),
+            ("017", 15),
+            ("4294967295", u32::MAX),
+            ("-1", u32::MAX),
+            ("∞", u32::MAX),
+        ] {
+            assert_eq!(session_expiry(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "-2", "4294967296", "1h", "0x", "08", "+1", "0x+1", "1.5"] {
+            assert!(session_expiry(bad).is_err(), "{bad}");
+        }
         for bad in ["3", "-1", "", "one", "256"] {
             assert!(qos(bad).is_err(), "{bad}");
         }

@@ -1,18 +1,19 @@
 //! How to connect, and as whom.
 
-use std::{process, time::Duration};
+use std::{num::NonZeroU16, process, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::ArgMatches;
 
-use super::topic_name;
+use super::{ConnectSettings, PasswordPlan, PropertiesPlan, topic_name};
 use crate::{
     cli::{
-        opts::{ClientOptions, Secret, WillOptions},
+        Tool,
+        opts::{ClientOptions, IdentityOptions, Secret, WillOptions},
         order::Order,
         transport::TransportPlan,
     },
-    codec::{QoS, TopicName, Version},
+    codec::{Properties, QoS, TopicName, Version},
     net::Endpoint,
 };
 
@@ -33,10 +34,20 @@ pub struct ClientPlan {
     pub keep_alive: Duration,
     /// User name.
     pub username: Option<String>,
-    /// Password.
-    pub password: Option<Secret>,
+    /// Where the password is.
+    pub password: Option<PasswordPlan>,
     /// The will.
     pub will: Option<WillPlan>,
+    /// Properties of packets.
+    pub properties: PropertiesPlan,
+    /// Properties of CONNECT that are settings.
+    pub settings: ConnectSettings,
+    /// How long the tool may take in all.
+    pub time_limit: Option<Duration>,
+    /// Whether a first attempt to connect that fails is repeated.
+    pub retry: bool,
+    /// Most acknowledged messages on their way to the broker.
+    pub max_inflight: Option<u16>,
     /// The topic of `-L`, and whether it came after the last `-t`.
     pub(super) url_topic: Option<(String, bool)>,
 }
@@ -52,6 +63,8 @@ pub struct WillPlan {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
+    /// Its properties.
+    pub properties: Properties,
 }
 
 impl ClientPlan {
@@ -60,10 +73,11 @@ impl ClientPlan {
     ///
     /// # Errors
     /// Options that do not go together, and names that MQTT does not allow.
-    pub fn new(options: &ClientOptions, matches: &ArgMatches) -> Result<Self> {
-        let ClientOptions { connection, transport, tls, identity, will, .. } = options;
-        let version = connection.protocol_version;
+    pub fn new(tool: Tool, options: &ClientOptions, matches: &ArgMatches) -> Result<Self> {
+        let ClientOptions { connection, transport, tls, identity, .. } = options;
         let order = Order(matches);
+        let version = version(options, order)?;
+        let (mut properties, settings) = PropertiesPlan::new(tool, &options.properties)?;
 
         let url = connection.url.as_ref();
         let from_url = |id: &str| url.filter(|_| order.is_later("url", id));
@@ -71,17 +85,29 @@ impl ClientPlan {
             Some(username) => Some(username.to_owned()),
             None => identity.username.clone(),
         };
-        let password = match from_url("pw").and_then(Endpoint::password) {
-            Some(password) => Some(Secret::new(password)),
-            None => identity.pw.clone(),
+        let last_password = order.last(&["url", "pw", "pw_file", "pw_prompt"]);
+        let of_url = url.filter(|_| last_password == Some("url")).and_then(Endpoint::password);
+        let password = match (of_url, PasswordPlan::of(identity)) {
+            (Some(password), _) => Some(PasswordPlan::Given(Secret::new(password))),
+            (None, Some(password)) => {
+                if username.is_none() && version != Version::V5 {
+                    let option = password.option();
+                    bail!("{option} needs a user name in MQTT {version}: add -u NAME (or -V 5)");
+                }
+                Some(password)
+            }
+            (None, None) => username.as_ref().and_then(|_| PasswordPlan::of_environment()),
         };
-        if password.is_some() && username.is_none() && version != Version::V5 {
-            bail!("-P needs a user name in MQTT {version}: add -u NAME (or -V 5)");
-        }
 
-        let persistent = identity.disable_clean_session;
-        if persistent && identity.id.is_none() {
-            bail!("-c keeps the session of a client identifier: add -i ID");
+        let session_expiry = session_expiry(identity, &settings, version)?;
+        if session_expiry.unwrap_or(0) == 0
+            && properties.disconnect.as_ref().session_expiry_interval().unwrap_or(0) > 0
+        {
+            // §3.14.2.2.2
+            bail!(
+                "-D disconnect session-expiry-interval is for a session that outlives its \
+                 connection: add -x SECONDS"
+            );
         }
         let client_id = match (&identity.id, &identity.id_prefix) {
             (Some(id), _) => id.clone(),
@@ -95,12 +121,17 @@ impl ClientPlan {
             transport: TransportPlan::new(connection, transport, tls, order)?,
             version,
             client_id,
-            clean_start: !persistent,
-            session_expiry: (persistent && version == Version::V5).then_some(u32::MAX),
+            clean_start: !identity.disable_clean_session,
+            session_expiry,
             keep_alive: Duration::from_secs(connection.keepalive.into()),
             username,
             password,
-            will: will_plan(will)?,
+            will: will_plan(&options.will, std::mem::take(&mut properties.will))?,
+            properties,
+            settings,
+            time_limit: connection.time_limit.map(|seconds| Duration::from_secs(seconds.into())),
+            retry: connection.retry,
+            max_inflight: connection.max_inflight.map(NonZeroU16::get),
             url_topic: url
                 .and_then(Endpoint::path)
                 .map(|topic| (topic.to_owned(), order.is_later("url", "topic"))),
@@ -108,8 +139,59 @@ impl ClientPlan {
     }
 }
 
-fn will_plan(options: &WillOptions) -> Result<Option<WillPlan>> {
+/// `-D` and `-x` mean 5 where they stand, and a later `-V` counts.
+fn version(options: &ClientOptions, order: Order<'_>) -> Result<Version> {
+    let given = options.connection.protocol_version;
+    match order.last(&["protocol_version", "properties", "session_expiry"]) {
+        Some("properties" | "session_expiry") => return Ok(Version::V5),
+        _ if given == Version::V5 => return Ok(given),
+        _ => {}
+    }
+    for (option, is_given) in [
+        ("-D", !options.properties.properties.is_empty()),
+        ("-x", options.identity.session_expiry.is_some()),
+    ] {
+        if is_given {
+            bail!("{option} is for MQTT 5, and -V asks for {given} behind it: leave -V out");
+        }
+    }
+    Ok(given)
+}
+
+/// How long the session outlives the connection. One that lasts for ever needs a name to come back
+/// to, and so does one of 3.x that is kept.
+fn session_expiry(
+    identity: &IdentityOptions,
+    settings: &ConnectSettings,
+    version: Version,
+) -> Result<Option<u32>> {
+    let kept = identity.disable_clean_session;
+    let expiry = match (identity.session_expiry, settings.session_expiry) {
+        (Some(_), Some(_)) => {
+            bail!("-x and -D connect session-expiry-interval say the same: leave one of them out")
+        }
+        (Some(seconds), None) | (None, Some(seconds)) => Some(seconds),
+        (None, None) => (kept && version == Version::V5).then_some(u32::MAX),
+    };
+    if identity.id.is_some() {
+        return Ok(expiry);
+    }
+    if kept
+        && (version != Version::V5 || identity.session_expiry.or(settings.session_expiry).is_none())
+    {
+        bail!("-c keeps the session of a client identifier: add -i ID");
+    }
+    if expiry == Some(u32::MAX) {
+        bail!("a session that never expires is that of a client identifier: add -i ID");
+    }
+    Ok(expiry)
+}
+
+fn will_plan(options: &WillOptions, properties: Properties) -> Result<Option<WillPlan>> {
     let Some(topic) = &options.will_topic else {
+        if !properties.is_empty() {
+            bail!("-D will needs a topic: add --will-topic TOPIC");
+        }
         if options.will_payload.is_some() {
             bail!("--will-payload needs a topic: add --will-topic TOPIC");
         }
@@ -123,6 +205,7 @@ fn will_plan(options: &WillOptions) -> Result<Option<WillPlan>> {
         payload: options.will_payload.as_ref().map_or(Vec::new(), |p| p.as_bytes().to_vec()),
         qos: options.will_qos,
         retain: options.will_retain,
+        properties,
     }))
 }
 
@@ -157,17 +240,27 @@ mod tests {
         assert_eq!(plan.keep_alive, Duration::from_secs(60));
     }
 
+    fn password(plan: &ClientPlan) -> Vec<u8> {
+        plan.password.as_ref().unwrap().read().unwrap().as_bytes().to_vec()
+    }
+
+    #[track_caller]
+    fn refused(line: &str, text: &str) {
+        let error = client(line).unwrap_err().to_string();
+        assert!(error.contains(text), "{line}: {error}");
+    }
+
     #[test]
     fn what_stands_behind_the_url_overrides_it_and_the_other_way_round() {
         let url = "-L mqtt://u:p@url:1/topic";
         let plan = client(&format!("-h other -p 2 -u x -P y {url}")).unwrap();
         assert_eq!((plan.transport.endpoint.host(), plan.transport.endpoint.port()), ("url", 1));
         assert_eq!(plan.username.as_deref(), Some("u"));
-        assert_eq!(plan.password.unwrap().as_bytes(), b"p");
+        assert_eq!(password(&plan), b"p");
         let plan = client(&format!("{url} -h other -p 2 -u x -P y")).unwrap();
         assert_eq!((plan.transport.endpoint.host(), plan.transport.endpoint.port()), ("other", 2));
         assert_eq!(plan.username.as_deref(), Some("x"));
-        assert_eq!(plan.password.unwrap().as_bytes(), b"y");
+        assert_eq!(password(&plan), b"y");
         let plan = client("-u x -L mqtt://url/topic").unwrap();
         assert_eq!((plan.transport.endpoint.port(), plan.username.as_deref()), (1883, Some("x")));
     }
@@ -188,6 +281,80 @@ mod tests {
         let (a, b) = (client("-V 31").unwrap().client_id, client("-V 31").unwrap().client_id);
         assert_eq!((a.len(), b.len()), (23, 23));
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_session_lasts_as_long_as_it_is_told() {
+        for (line, clean_start, expiry) in [
+            ("-x 60", true, Some(60)),
+            ("-x 0", true, Some(0)),
+            ("-c -x 60", false, Some(60)),
+            ("-c -i x -x -1", false, Some(u32::MAX)),
+            ("-i x -x ∞", true, Some(u32::MAX)),
+            ("-D connect session-expiry-interval 9", true, Some(9)),
+        ] {
+            let plan = client(line).unwrap();
+            assert_eq!(plan.version, Version::V5, "{line}");
+            assert_eq!((plan.clean_start, plan.session_expiry), (clean_start, expiry), "{line}");
+        }
+        refused("-x -1", "never expires");
+        refused("-x -1 -I x", "never expires");
+        refused("-D connect session-expiry-interval 4294967295", "-i ID");
+        refused("-x 1 -D connect session-expiry-interval 1", "leave one of them out");
+        refused("-D disconnect session-expiry-interval 1", "add -x SECONDS");
+        assert!(client("-x 1 -D disconnect session-expiry-interval 1").is_ok());
+        assert!(client("-D disconnect session-expiry-interval 0").is_ok());
+    }
+
+    #[test]
+    fn of_the_version_and_what_means_5_the_later_counts() {
+        for line in ["-x 1", "-V 311 -x 1", "-V 31 -D publish content-type a", "-x 1 -V 5"] {
+            assert_eq!(client(line).unwrap().version, Version::V5, "{line}");
+        }
+        refused("-x 1 -V 311", "-x is for MQTT 5");
+        refused("-D publish content-type a -V 31", "-D is for MQTT 5");
+    }
+
+    #[test]
+    fn properties_go_to_their_packets() {
+        let plan = client(
+            "--will-topic w -D connect receive-maximum 5 -D connect user-property a b \
+             -D publish content-type c -D will will-delay-interval 6 -D disconnect reason-string r \
+             -D connect maximum-packet-size 100 -D connect topic-alias-maximum 3",
+        )
+        .unwrap();
+        assert!(plan.properties.connect.as_ref().user_properties().eq([("a", "b")]));
+        assert_eq!(plan.properties.connect.iter().count(), 1);
+        assert_eq!(plan.properties.publish.as_ref().content_type(), Some("c"));
+        assert_eq!(plan.properties.disconnect.as_ref().reason_string(), Some("r"));
+        assert_eq!(plan.will.unwrap().properties.as_ref().will_delay_interval(), Some(6));
+        assert_eq!(plan.settings.receive_maximum, Some(5));
+        assert_eq!(plan.settings.maximum_packet_size, Some(100));
+        assert_eq!(plan.settings.topic_alias_maximum, Some(3));
+
+        let content_type = "-D publish content-type a";
+        refused(&format!("{content_type} {content_type}"), "stands more than once");
+        refused("-D will content-type a", "--will-topic");
+        refused("-D subscribe user-property a b", "midge_pub sends no SUBSCRIBE packet");
+        refused("-D connect authentication-data a", "authentication-method");
+    }
+
+    #[test]
+    fn of_url_and_option_the_later_password_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "filed\n").unwrap();
+        let file = file.to_str().unwrap();
+        let url = "-L mqtt://u:p@h/t";
+        assert_eq!(password(&client(&format!("{url} --pw-file {file}")).unwrap()), b"filed");
+        assert_eq!(password(&client(&format!("--pw-file {file} {url}")).unwrap()), b"p");
+        let without = client(&format!("--pw-file {file} -L mqtt://u@h/t")).unwrap();
+        assert_eq!(password(&without), b"filed");
+        let plan = client("-u u --pw-file /no/such/file").unwrap();
+        let error = plan.password.unwrap().read().unwrap_err().to_string();
+        assert_eq!(error, "--pw-file: cannot read /no/such/file");
+        refused("--pw-file f", "--pw-file needs a user name");
+        refused("--pw-prompt", "--pw-prompt needs a user name");
     }
 
     #[test]

@@ -6,10 +6,14 @@ use anyhow::{Context, Result};
 use crate::codec::TopicName;
 
 mod client;
+mod password;
+mod properties;
 mod publish;
 mod subscribe;
 
 pub use client::{ClientPlan, WillPlan};
+pub use password::PasswordPlan;
+pub use properties::{ConnectSettings, PropertiesPlan};
 pub use publish::PublishPlan;
 pub use subscribe::{SelectionPlan, SubscribePlan};
 
@@ -31,7 +35,7 @@ mod testing {
 
     use super::*;
     use crate::cli::{
-        argv,
+        Tool, argv,
         opts::{ClientOptions, PublishOptions, SubscribeOptions},
     };
 
@@ -63,16 +67,19 @@ mod testing {
 
     pub(super) fn client(line: &str) -> Result<ClientPlan> {
         let (options, matches) = parse::<Publish>(line);
-        ClientPlan::new(&options.client, &matches)
+        ClientPlan::new(Tool::Pub, &options.client, &matches)
     }
 
     pub(super) fn publish(line: &str) -> Result<PublishPlan> {
         let (options, matches) = parse::<Publish>(line);
-        PublishPlan::new(&options.publish, &ClientPlan::new(&options.client, &matches)?)
+        PublishPlan::new(&options.publish, &ClientPlan::new(Tool::Pub, &options.client, &matches)?)
     }
 
     pub(super) fn subscribe(line: &str) -> Result<SubscribePlan> {
         let (options, matches) = parse::<Subscribe>(line);
-        SubscribePlan::new(&options.subscribe, &ClientPlan::new(&options.client, &matches)?)
+        SubscribePlan::new(
+            &options.subscribe,
+            &ClientPlan::new(Tool::Sub, &options.client, &matches)?,
+        )
     }
 }

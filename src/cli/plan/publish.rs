@@ -54,8 +54,8 @@ impl PublishPlan {
             // As in mosquitto_pub, --repeat means nothing for lines.
             repeat: if lines { 1 } else { options.repeat },
             repeat_delay: options.repeat_delay,
-            max_inflight: match options.max_inflight {
-                Some(count) => count.get(),
+            max_inflight: match client.max_inflight {
+                Some(count) => count,
                 // Without a Receive Maximum to tell, mosquitto disconnects who has more than 20
                 // messages of QoS 2 under way.
                 None if !lines || (options.qos == QoS::ExactlyOnce && before_5) => 20,

@@ -1,13 +1,11 @@
 //! What midge_sub does.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 
 use super::ClientPlan;
 use crate::{
     cli::opts::SubscribeOptions,
-    codec::{RetainHandling, SubscribeOptions as FilterOptions, TopicFilter, Version},
+    codec::{Properties, RetainHandling, SubscribeOptions as FilterOptions, TopicFilter, Version},
 };
 
 /// What midge_sub does.
@@ -17,12 +15,14 @@ pub struct SubscribePlan {
     pub filters: Vec<(TopicFilter, FilterOptions)>,
     /// The filters of the UNSUBSCRIBE packets, one for each.
     pub unsubscribe: Vec<TopicFilter>,
+    /// The properties of SUBSCRIBE.
+    pub subscribe_properties: Properties,
+    /// The properties of each UNSUBSCRIBE.
+    pub unsubscribe_properties: Properties,
     /// Whether the answers of the broker end the tool.
     pub exit_when_subscribed: bool,
     /// Which messages count.
     pub selection: SelectionPlan,
-    /// How long the tool may take.
-    pub timeout: Option<Duration>,
 }
 
 /// Which of the received messages count, and what they bring about.
@@ -79,6 +79,8 @@ impl SubscribePlan {
         Ok(Self {
             filters,
             unsubscribe,
+            subscribe_properties: client.properties.subscribe.clone(),
+            unsubscribe_properties: client.properties.unsubscribe.clone(),
             exit_when_subscribed: options.exit_when_subscribed,
             selection: SelectionPlan {
                 filter_out: topic_filters("-T", &selection.filter_out)?,
@@ -88,7 +90,6 @@ impl SubscribePlan {
                 random_share: selection.random_filter.map(|percent| percent / 100.0),
                 count: options.count,
             },
-            timeout: options.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         })
     }
 }

@@ -74,7 +74,7 @@ const SMALL_COUNT: u64 = 20;
 /// What ended it before its count was reached.
 pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let command = SubscribeCommand::from_arg_matches(matches)?;
-    let client = ClientPlan::new(&command.client, matches)?;
+    let client = ClientPlan::new(Tool::Sub, &command.client, matches)?;
     let plan = SubscribePlan::new(&command.subscribe, &client)?;
     let log = command.client.log;
     connect::run(log, subscribe(&client, plan, command.output.into_format(), log))
@@ -88,8 +88,8 @@ async fn subscribe(
 ) -> Result<Exit, Failure> {
     let version = client.version;
     let printer = Printer::start();
-    let session = Session::new(Tool::Sub, log, client, plan.timeout, Some(printer.clone()))?;
-    let mut builder = session.builder(client)?.reconnect(connect::RECONNECT);
+    let session = Session::new(Tool::Sub, log, client, Some(printer.clone()))?;
+    let mut builder = session.builder(client)?;
     if let Some(count) = plan.selection.count.filter(|count| *count < SMALL_COUNT) {
         builder = builder.receive_maximum(u16::try_from(count).unwrap_or(u16::MAX));
     }

@@ -13,7 +13,7 @@ use crate::{
         stdio,
     },
     client::{Client, ClientBuilder, RequestError, SubscribeReceipt},
-    codec::{Properties, ReasonCode, SubscribeOptions as FilterOptions, TopicFilter, Version},
+    codec::{ReasonCode, SubscribeOptions as FilterOptions, TopicFilter, Version},
 };
 
 /// What the broker says about its answers beside the reason codes. Clones share it.
@@ -60,13 +60,13 @@ pub(super) async fn send(
         if plan.filters.is_empty() {
             return Ok(());
         }
-        let properties = Properties::default();
+        let properties = plan.subscribe_properties.clone();
         let answers = client.subscribe_many(plan.filters.clone(), properties).await;
         check_answers(&plan.filters, &answers?, &explanation.take(), log)
     };
     let unsubscribe = async {
         for filter in &plan.unsubscribe {
-            let properties = Properties::default();
+            let properties = plan.unsubscribe_properties.clone();
             let answers = client.unsubscribe_many(vec![filter.clone()], properties).await?;
             warn_of_refusals([filter], &answers, "to unsubscribe from ", &explanation.take(), log);
         }

@@ -1,0 +1,77 @@
+//! The password of the client: from the command line, a file, the terminal or the environment.
+
+use std::{env, fs::File, path::PathBuf, rc::Rc};
+
+use anyhow::{Context, Result};
+
+use crate::cli::{
+    opts::{IdentityOptions, Secret},
+    secret_input::{Prompt, Signals, Wording, read_secret},
+};
+
+/// The environment variable with the password.
+const VARIABLE: &str = "MIDGE_PASSWORD";
+
+/// Where the password is.
+#[derive(Clone, Debug)]
+pub enum PasswordPlan {
+    /// Here.
+    Given(Secret),
+    /// In this file.
+    File(PathBuf),
+    /// In the head of who sits at the terminal.
+    Prompt,
+}
+
+impl PasswordPlan {
+    /// What the options say.
+    pub(super) fn of(identity: &IdentityOptions) -> Option<Self> {
+        let IdentityOptions { pw, pw_file, pw_prompt, .. } = identity;
+        match (pw, pw_file) {
+            (Some(password), _) => Some(Self::Given(password.clone())),
+            (None, Some(path)) => Some(Self::File(path.clone())),
+            (None, None) => pw_prompt.then_some(Self::Prompt),
+        }
+    }
+
+    /// What the environment says; an empty variable says nothing.
+    pub(super) fn of_environment() -> Option<Self> {
+        let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+        Some(Self::Given(value.into()))
+    }
+
+    /// The option that it comes from.
+    pub(super) fn option(&self) -> &'static str {
+        match self {
+            Self::Given(_) => "-P",
+            Self::File(_) => "--pw-file",
+            Self::Prompt => "--pw-prompt",
+        }
+    }
+
+    /// Reads it. Asks on the terminal if nothing else was said: to be called once.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and a prompt that gets no answer.
+    pub fn read(&self) -> Result<Secret> {
+        match self {
+            Self::Given(password) => Ok(password.clone()),
+            Self::File(path) => {
+                let password = File::open(path)
+                    .and_then(read_secret)
+                    .with_context(|| format!("--pw-file: cannot read {}", path.display()))?;
+                Ok(Secret::new(&password))
+            }
+            Self::Prompt => {
+                let signals = Signals::install().context("cannot handle signals")?;
+                let prompt = Prompt::open(Rc::new(signals), WORDING)?;
+                let password = prompt.ask("Password: ")?;
+                prompt.close()?;
+                Ok(Secret::new(&password))
+            }
+        }
+    }
+}
+
+const WORDING: Wording =
+    Wording { secret: "password", instead: "--pw-file or MIDGE_PASSWORD", consequence: "" };
