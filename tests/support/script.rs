@@ -185,7 +185,7 @@ pub fn bytes(hex: &str) -> Vec<u8> {
     bytes
 }
 
-fn packet_length(bytes: &[u8]) -> Option<usize> {
+pub fn packet_length(bytes: &[u8]) -> Option<usize> {
     let mut length = 0;
     for (index, byte) in bytes.get(1..)?.iter().enumerate() {
         length |= usize::from(byte & 0x7F) << (7 * index);
