@@ -50,6 +50,11 @@ impl Seed {
     }
 }
 
+/// An identifier that differs from call to call, on all machines: 16 hexadecimal digits.
+pub(crate) fn random_id() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
 impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -25,27 +25,37 @@
 mod alarm;
 mod descriptors;
 mod failure;
+mod host;
 mod identity;
+mod merge;
 mod pace;
 mod plan;
 mod ready;
 mod report;
 mod route;
 mod run;
+mod shard;
 mod sink;
 mod slab;
+mod slo;
 mod stats;
+mod verdict;
 mod wheel;
 mod worker;
 
 pub use descriptors::TooFewDescriptors;
 pub use failure::FailureClass;
 pub use identity::Seed;
+pub use merge::{MergeError, PartName};
 pub use plan::{Plan, PlanError, StartError, Target};
 pub use report::{
-    ErrorRow, Host, Latencies, Outcome, PlanFacts, Rate, Report, Run, Second, TargetFacts, Totals,
+    Distribution, DistributionError, ErrorRow, Host, Latencies, Outcome, Part, PlanFacts, Rate,
+    ReadReportError, Report, Run, SCHEMA, Second, TargetFacts, Totals,
 };
-pub use run::{Progress, Update, run};
+pub use run::{Interval, Progress, Update, run};
+pub use shard::Shard;
 pub use sink::Sink;
+pub use slo::{Slo, SloError, SloRow};
 pub use stats::{Counts, Phase};
+pub use verdict::{Judgement, Limit, State};
 pub use worker::Trouble;

@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::{Seed, descriptors::TooFewDescriptors};
+use jiff::Timestamp;
+
+use super::{Seed, Shard, Slo, descriptors::TooFewDescriptors};
 use crate::{
     net::{self, ConnectOptions, Endpoint},
     session::{self, ConfigError},
@@ -58,6 +60,14 @@ pub struct Plan {
     pub workers: NonZeroU32,
     /// Makes the clients of this run. Default random.
     pub seed: Seed,
+    /// Which of the clients this process starts. Default all of them.
+    pub shard: Shard,
+    /// When the first client of the plan is meant to start; `None` for at once. Default `None`.
+    pub start_at: Option<Timestamp>,
+    /// What the load has to reach. Default nothing but that no client fails or loses its connection.
+    pub objectives: Vec<Slo>,
+    /// Gives the load up when an objective was missed for this long. Default `None`: never.
+    pub abort_after: Option<Duration>,
 }
 
 impl Plan {
@@ -75,7 +85,22 @@ impl Plan {
             connect_timeout: Duration::from_secs(10),
             workers: NonZeroU32::MIN,
             seed: Seed::random(),
+            shard: Shard::default(),
+            start_at: None,
+            objectives: Vec::new(),
+            abort_after: None,
         }
+    }
+
+    /// How many clients this process starts.
+    pub(crate) fn share(&self) -> u32 {
+        self.shard.share_of(self.clients)
+    }
+
+    /// How many of them are meant to start in a second; `None` for as fast as possible.
+    pub(crate) fn intended_rate(&self) -> Option<f64> {
+        let shards = f64::from(self.shard.count.max(1));
+        (!self.interval.is_zero()).then(|| 1.0 / self.interval.as_secs_f64() / shards)
     }
 
     /// Looks for contradictions, before anything is started.
@@ -88,6 +113,9 @@ impl Plan {
         }
         if self.connect_timeout.is_zero() {
             return Err(PlanError::NoConnectTimeout);
+        }
+        if self.abort_after.is_some() && self.objectives.is_empty() {
+            return Err(PlanError::NoObjective);
         }
         self.session.check(&self.seed.client_id(self.clients - 1)).map_err(PlanError::Session)
     }
@@ -103,6 +131,9 @@ pub enum PlanError {
     /// Every client would fail at once.
     #[error("the connect timeout must not be 0")]
     NoConnectTimeout,
+    /// There is nothing that could be missed.
+    #[error("giving up on a missed objective needs an objective")]
+    NoObjective,
     /// What the clients are to say in CONNECT cannot be said.
     #[error(transparent)]
     Session(ConfigError),
@@ -131,6 +162,14 @@ pub enum StartError {
         /// What connecting to the last one met.
         #[source]
         source: std::io::Error,
+    },
+    /// The instant at which the load was to start has passed.
+    #[error("the start was to be at {at}, which is {late_ms} ms ago: choose a later instant")]
+    TooLate {
+        /// The instant.
+        at: Timestamp,
+        /// How long ago that is, in milliseconds.
+        late_ms: i64,
     },
     /// The load was interrupted while the target was being looked for.
     #[error("interrupted before the first client started")]

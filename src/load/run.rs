@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot},
@@ -20,13 +22,14 @@ use tokio::{
 use super::{
     Plan, StartError, Target,
     alarm::Alarm,
-    descriptors,
+    descriptors, host,
     pace::Pace,
     ready::ReadyList,
-    report::{Course, EndedBy, Host, Report, Second, TargetFacts},
+    report::{Course, EndedBy, Host, Report, Second, TargetFacts, Totals, per_second, quantile},
     route::{Route, needs_lookup},
     sink::Sink,
-    stats::{Counters, Counts, Stats},
+    slo::{Measured, Statistic, statistic_of},
+    stats::{Counters, Counts, Distributions, Failures, Outbox, Phase, Sample},
     worker::{Control, Job, Outcome, Trouble, Worker},
 };
 use crate::{
@@ -48,6 +51,22 @@ pub enum Update {
     Progress(Progress),
     /// A client failed or lost its connection.
     Trouble(Trouble),
+    /// A second is over, or the load is.
+    Second(Interval),
+}
+
+/// What was measured in one second of a load.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Interval {
+    /// When it began, since the start of the load.
+    pub from: Duration,
+    /// When it ended.
+    pub to: Duration,
+    /// The counters at its end.
+    pub second: Second,
+    /// The durations that were measured in it, in microseconds, of each phase that was met.
+    pub phases: Vec<(Phase, Histogram<u32>)>,
 }
 
 /// How far a load has come.
@@ -87,7 +106,7 @@ pub async fn run(
 ) -> Result<Report, StartError> {
     plan.check()?;
     let embedded = plan.target == Target::Embedded;
-    let nofile = descriptors::provide(plan.clients, if embedded { 2 } else { 1 })?;
+    let nofile = descriptors::provide(plan.share(), if embedded { 2 } else { 1 })?;
     tokio::pin!(interrupt);
     let connect = driver::connect_options(
         plan.session.version,
@@ -110,14 +129,21 @@ pub async fn run(
         }
     };
     let target = TargetFacts::new(&plan, &addresses, lookup);
-    let started = jiff::Timestamp::now();
-    let rss_before = resident_bytes();
+    let (started, start) = match plan.start_at {
+        None => (Timestamp::now(), Instant::now()),
+        Some(at) => tokio::select! {
+            start = instant_of(at) => (at, start?),
+            () = &mut interrupt => return Err(StartError::Interrupted),
+        },
+    };
+    let rss_before = host::resident_bytes();
     let plan = Arc::new(plan);
-    let mut crew = Crew::start(&plan, Arc::new(route)).map_err(StartError::Worker)?;
+    let mut crew = Crew::start(&plan, Arc::new(route), start).map_err(StartError::Worker)?;
+    let threads = crew.workers.len() as u32 + u32::from(embedded);
 
-    let mut watch = Watch::new(&crew, plan.clients);
+    let mut watch = Watch::new(&crew, Arc::clone(&plan), lookup);
     let ended_by = loop {
-        if let Some(end) = watch.look(&mut crew, plan.hold, &mut observe) {
+        if let Some(end) = watch.look(&mut crew, &mut observe) {
             break end;
         }
         tokio::select! {
@@ -128,42 +154,73 @@ pub async fn run(
     };
 
     let held = watch.settled_at.map_or(Duration::ZERO, |at| at.elapsed());
-    let rss = watch.rss.or_else(resident_bytes);
+    let rss = watch.rss.or_else(host::resident_bytes);
     crew.stop();
     let outcomes = crew.outcomes().await;
     drop(sink);
     crew.tell_troubles(&mut observe);
     let counts = crew.counts();
-    watch.push_second(counts, crew.start.elapsed());
+    watch.collect(&crew);
+    watch.end_second(counts, crew.start.elapsed(), &mut observe);
 
-    let mut stats = Stats::new();
-    for outcome in &outcomes {
-        stats.merge(&outcome.stats);
+    let longest = |time: fn(&Outcome) -> Duration| outcomes.iter().map(time).max();
+    let ramp = longest(|outcome| outcome.last_outcome).unwrap_or_default();
+    let last_connack = longest(|outcome| outcome.last_connack).unwrap_or_default();
+    let stall = longest(|outcome| outcome.longest_turn).unwrap_or_default();
+    let mut failures = Failures::default();
+    for outcome in outcomes {
+        failures.merge(outcome.failures);
     }
-    let latest = |time: fn(&Outcome) -> Duration| outcomes.iter().map(time).max();
     let open = counts.open();
     let added = rss.zip(rss_before).map(|(now, before)| now.saturating_sub(before));
     let host = Host {
+        name: host::name(),
+        kernel: host::kernel(),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        threads,
+        port_range: host::port_range(),
         nofile: (nofile != u64::MAX).then_some(nofile),
         rss_bytes: rss,
         rss_bytes_per_client: added
             .filter(|_| open >= FEWEST_FOR_MEMORY)
             .and_then(|added| added.checked_div(u64::from(open))),
+        cpu_mean: watch.machine.cpu_mean(crew.start),
+        cpu_peak: watch.series.iter().filter_map(|second| second.cpu).reduce(f64::max),
+        loop_stall_max_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
+        retransmits: watch.machine.retransmits_since_start(),
+        limits: Vec::new(),
     };
     let course = Course {
         target,
         started,
         counts,
+        distributions: watch.distributions,
+        failures,
         peak_open: crew.control.peak_open(),
-        ramp: latest(|outcome| outcome.last_outcome).unwrap_or_default(),
-        last_connack: latest(|outcome| outcome.last_connack).unwrap_or_default(),
+        ramp,
+        last_connack,
         held,
         series: watch.series,
         host,
         ended_by,
     };
-    Ok(Report::new(&plan, &stats, course))
+    Ok(Report::new(&plan, course))
+}
+
+/// Waits until shortly before `at`, and returns it in the clock of the workers.
+async fn instant_of(at: Timestamp) -> Result<Instant, StartError> {
+    /// What the workers take to get ready.
+    const HEAD_START: Duration = Duration::from_millis(50);
+    let left = Timestamp::now().duration_until(at);
+    let Ok(left) = Duration::try_from(left) else {
+        let late_ms = -i64::try_from(left.as_millis()).unwrap_or(i64::MIN + 1);
+        return Err(StartError::TooLate { at, late_ms });
+    };
+    let start = Instant::now() + left;
+    tokio::time::sleep_until((start - HEAD_START.min(left)).into()).await;
+    // The two clocks may have drifted apart, or been set.
+    let left = Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default();
+    Ok(Instant::now() + left)
 }
 
 /// The addresses of the target that take connections, and how long a name lookup took.
@@ -223,15 +280,16 @@ struct Crew {
 /// One worker thread.
 struct Hand {
     counters: Arc<Counters>,
+    outbox: Arc<Outbox>,
     ready: Arc<ReadyList>,
     thread: Option<JoinHandle<()>>,
     outcome: Option<oneshot::Receiver<Outcome>>,
 }
 
 impl Crew {
-    fn start(plan: &Arc<Plan>, route: Arc<Route>) -> io::Result<Self> {
+    fn start(plan: &Arc<Plan>, route: Arc<Route>, start: Instant) -> io::Result<Self> {
         // More workers than clients would have nothing to do, and each needs an attempt in progress.
-        let count = plan.workers.get().min(plan.clients).min(plan.in_progress.get());
+        let count = plan.workers.get().min(plan.share()).min(plan.in_progress.get());
         let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         let mut session = (*plan.session).clone();
         session.connack_timeout = plan.connect_timeout;
@@ -246,7 +304,8 @@ impl Crew {
                 Ok((runtime, alarm))
             })
             .collect::<io::Result<_>>()?;
-        let start = Instant::now();
+        let shard = &plan.shard;
+        let stride = count.saturating_mul(NonZeroU32::new(shard.count).unwrap_or(NonZeroU32::MIN));
         let (troubled, troubles) = mpsc::unbounded_channel();
         let mut crew = Self { control: Arc::default(), start, troubles, workers: Vec::new() };
         for (index, (runtime, alarm)) in (0..).zip(runtimes) {
@@ -255,14 +314,22 @@ impl Crew {
                 session: Arc::clone(&session),
                 route: Arc::clone(&route),
                 start,
-                pace: Pace::new(start, plan.interval, plan.clients, index, count),
+                pace: Pace::new(
+                    start,
+                    plan.interval,
+                    plan.clients,
+                    shard.index.saturating_add(shard.count.saturating_mul(index)),
+                    stride,
+                ),
                 in_progress: share(plan.in_progress.get(), index, count),
                 counters: Arc::default(),
+                outbox: Arc::default(),
                 ready: Arc::default(),
                 control: Arc::clone(&crew.control),
                 troubles: troubled.clone(),
             };
             let (counters, ready) = (Arc::clone(&job.counters), Arc::clone(&job.ready));
+            let outbox = Arc::clone(&job.outbox);
             let (tell, outcome) = oneshot::channel();
             let work = move || {
                 let mut worker = Worker::new(job, alarm);
@@ -273,7 +340,7 @@ impl Crew {
             };
             let name = format!("midge-load-{index}");
             let thread = Some(std::thread::Builder::new().name(name).spawn(work)?);
-            crew.workers.push(Hand { counters, ready, thread, outcome: Some(outcome) });
+            crew.workers.push(Hand { counters, outbox, ready, thread, outcome: Some(outcome) });
         }
         Ok(crew)
     }
@@ -320,77 +387,210 @@ impl Drop for Crew {
 
 /// What the owner of the workers keeps in mind while the load runs.
 struct Watch {
-    clients: u32,
+    plan: Arc<Plan>,
     start: Instant,
     next_tick: tokio::time::Interval,
     next_second: Duration,
     settled_at: Option<Instant>,
     rss: Option<u64>,
     series: Vec<Second>,
+    /// What was measured since the start.
+    distributions: Distributions,
+    /// What was measured since the last second was over, and when that was.
+    latest: Distributions,
+    second_began: Duration,
+    machine: Machine,
+    /// Since when an objective has been missed.
+    missed_since: Option<Duration>,
 }
 
 impl Watch {
-    fn new(crew: &Crew, clients: u32) -> Self {
+    fn new(crew: &Crew, plan: Arc<Plan>, lookup: Option<Duration>) -> Self {
         let mut next_tick = interval_at((crew.start + TICK).into(), TICK);
         next_tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self {
-            clients,
+        let mut watch = Self {
+            plan,
             start: crew.start,
             next_tick,
             next_second: SECOND,
             settled_at: None,
             rss: None,
             series: Vec::new(),
+            distributions: Distributions::widest(),
+            latest: Distributions::default(),
+            second_began: Duration::ZERO,
+            machine: Machine::new(),
+            missed_since: None,
+        };
+        if let Some(took) = lookup {
+            watch.record(Sample::new(Phase::Dns, took));
         }
+        watch
     }
 
     /// Looks at what the workers have come to, and says why the load is to end, if it is.
-    fn look(
-        &mut self,
-        crew: &mut Crew,
-        hold: Option<Duration>,
-        observe: &mut impl FnMut(Update),
-    ) -> Option<EndedBy> {
+    fn look(&mut self, crew: &mut Crew, observe: &mut impl FnMut(Update)) -> Option<EndedBy> {
         let now = Instant::now();
         let counts = crew.counts();
         if crew.control.unreachable.load(Ordering::Acquire) {
             return Some(EndedBy::Unreachable);
         }
-        if self.settled_at.is_none() && counts.attempted == self.clients && counts.pending() == 0 {
+        let is_settled = counts.attempted == self.plan.share() && counts.pending() == 0;
+        if self.settled_at.is_none() && is_settled {
             self.settled_at = Some(now);
-            self.rss = resident_bytes();
+            self.rss = host::resident_bytes();
         }
         let held = self.settled_at.map(|at| now.saturating_duration_since(at));
         let elapsed = now.saturating_duration_since(self.start);
         crew.tell_troubles(observe);
+        self.collect(crew);
         observe(Update::Progress(Progress { elapsed, counts, held }));
         if elapsed >= self.next_second {
             self.next_second += SECOND;
-            self.push_second(counts, elapsed);
+            self.end_second(counts, elapsed, observe);
+            if self.has_missed_for_too_long(counts, elapsed) {
+                return Some(EndedBy::Objective);
+            }
         }
-        let is_over =
-            held.is_some_and(|held| counts.open() == 0 || hold.is_some_and(|hold| held >= hold));
+        let is_over = held.is_some_and(|held| {
+            counts.open() == 0 || self.plan.hold.is_some_and(|hold| held >= hold)
+        });
         is_over.then_some(EndedBy::Plan)
     }
 
-    fn push_second(&mut self, counts: Counts, elapsed: Duration) {
-        let Counts { attempted, connected, failed, .. } = counts;
-        let t = elapsed.as_secs_f64();
-        self.series.push(Second { t, attempted, connected, failed, open: counts.open() });
+    /// Takes the samples of the workers.
+    fn collect(&mut self, crew: &Crew) {
+        for sample in crew.workers.iter().flat_map(|hand| hand.outbox.take()) {
+            self.record(sample);
+        }
+    }
+
+    fn record(&mut self, sample: Sample) {
+        self.distributions.record(sample);
+        self.latest.record(sample);
+    }
+
+    fn end_second(&mut self, counts: Counts, to: Duration, observe: &mut impl FnMut(Update)) {
+        let Counts { attempted, connected, failed, dropped, .. } = counts;
+        let latest = std::mem::take(&mut self.latest);
+        let total = latest.phase(Phase::Total);
+        let (cpu, retransmits) = self.machine.since_last();
+        let second = Second {
+            t: to.as_secs_f64(),
+            attempted,
+            connected,
+            failed,
+            dropped,
+            open: counts.open(),
+            p50_us: total.map(|total| quantile(total, 0.5)),
+            p99_us: total.map(|total| quantile(total, 0.99)),
+            cpu,
+            rss_bytes: host::resident_bytes(),
+            retransmits,
+        };
+        self.series.push(second);
+        let from = std::mem::replace(&mut self.second_began, to);
+        observe(Update::Second(Interval { from, to, second, phases: latest.into_met() }));
+    }
+
+    fn has_missed_for_too_long(&mut self, counts: Counts, elapsed: Duration) -> bool {
+        let Some(patience) = self.plan.abort_after else { return false };
+        let so_far = SoFar { watch: self, counts, elapsed };
+        let is_missed = self.plan.objectives.iter().any(|slo| {
+            // Nothing measured yet is no reason to give up.
+            slo.is_upper_bound() && {
+                let row = slo.evaluate(&so_far);
+                row.value.is_some() && !row.ok
+            }
+        });
+        if !is_missed {
+            self.missed_since = None;
+            return false;
+        }
+        let since = *self.missed_since.get_or_insert(elapsed);
+        elapsed.saturating_sub(since) >= patience
+    }
+}
+
+/// What has been measured while the load runs.
+struct SoFar<'a> {
+    watch: &'a Watch,
+    counts: Counts,
+    elapsed: Duration,
+}
+
+impl Measured for SoFar<'_> {
+    fn statistic(&self, phase: Phase, statistic: Statistic) -> Option<(u64, f64)> {
+        statistic_of(self.watch.distributions.phase(phase), statistic)
+    }
+
+    fn totals(&self) -> Totals {
+        let counts = self.counts;
+        Totals {
+            attempted: counts.attempted,
+            connected: counts.connected,
+            failed: counts.failed,
+            pending: counts.pending(),
+            dropped: counts.dropped,
+            open: counts.open(),
+            peak_open: counts.open(),
+            ..Totals::default()
+        }
+    }
+
+    fn achieved(&self) -> f64 {
+        per_second(self.counts.connected, self.elapsed.as_secs_f64())
+    }
+}
+
+/// What the load costs this machine.
+struct Machine {
+    cpu_at_start: Duration,
+    retransmits_at_start: Option<u64>,
+    looked_at: Instant,
+    cpu: Duration,
+    retransmits: Option<u64>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let (cpu, retransmits) = (host::cpu_time(), host::retransmits());
+        Self {
+            cpu_at_start: cpu,
+            retransmits_at_start: retransmits,
+            looked_at: Instant::now(),
+            cpu,
+            retransmits,
+        }
+    }
+
+    /// Processors used, and segments retransmitted, since the last time. A short time says nothing
+    /// about processors.
+    fn since_last(&mut self) -> (Option<f64>, Option<u64>) {
+        const LEAST: Duration = Duration::from_millis(500);
+        let (cpu, retransmits) = (host::cpu_time(), host::retransmits());
+        let took = self.looked_at.elapsed();
+        let busy = cpu.saturating_sub(self.cpu).as_secs_f64() / took.as_secs_f64();
+        let more = retransmits.zip(self.retransmits).map(|(now, then)| now.saturating_sub(then));
+        (self.looked_at, self.cpu, self.retransmits) = (Instant::now(), cpu, retransmits);
+        ((took >= LEAST).then_some(busy), more)
+    }
+
+    fn cpu_mean(&self, start: Instant) -> Option<f64> {
+        let took = self.looked_at.saturating_duration_since(start);
+        let used = self.cpu.saturating_sub(self.cpu_at_start);
+        (!took.is_zero()).then(|| used.as_secs_f64() / took.as_secs_f64())
+    }
+
+    fn retransmits_since_start(&self) -> Option<u64> {
+        let both = self.retransmits.zip(self.retransmits_at_start);
+        both.map(|(now, then)| now.saturating_sub(then))
     }
 }
 
 /// Worker `index`'s part of `total`, at least one.
 fn share(total: u32, index: u32, workers: NonZeroU32) -> u32 {
     (total / workers + u32::from(index < total % workers)).max(1)
-}
-
-/// The resident memory of this process, where the system tells it as Linux does.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kilobytes.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -405,11 +605,5 @@ mod tests {
             assert_eq!(shares.iter().sum::<u32>(), total);
             assert!(shares.iter().all(|&share| share > 0), "{shares:?}");
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_system_tells_the_resident_memory() {
-        assert!(resident_bytes().unwrap() > 100_000);
     }
 }

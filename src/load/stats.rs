@@ -1,20 +1,29 @@
-//! What a worker measures: one histogram per phase, the failures by class, and the counters that
-//! the progress display reads while the load runs.
+//! What a worker measures: samples, which its owner puts into one histogram per phase, the failures
+//! by class, and the counters that the progress display reads while the load runs.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 use super::failure::FailureClass;
 
 /// One step in the life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// From the intended start to the actual one.
     ScheduleLag,
+    /// The part of the schedule lag that the generator itself is to blame for: from when the client
+    /// was due and an attempt could be made to its actual start.
+    GeneratorLag,
+    /// The name lookup, one for the whole load.
+    Dns,
     /// From the actual start to the established TCP connection.
     Tcp,
     /// The handshake of a proxy.
@@ -27,20 +36,32 @@ pub enum Phase {
     ConnAck,
     /// From the intended start to the CONNACK that accepts the client.
     Total,
+    /// As [`Total`](Self::Total), with the clients that failed: each counts with the time until it
+    /// failed, or with the connect timeout after its intended start where that is longer.
+    TotalAll,
+    /// From a SUBSCRIBE to its SUBACK.
+    SubAck,
+    /// From a PUBLISH to its PUBACK or PUBCOMP.
+    PubAck,
     /// From a PINGREQ to its PINGRESP.
     PingResp,
 }
 
 impl Phase {
     /// All phases in the order of a connection's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::ScheduleLag,
+        Self::GeneratorLag,
+        Self::Dns,
         Self::Tcp,
         Self::Proxy,
         Self::Tls,
         Self::WebSocket,
         Self::ConnAck,
         Self::Total,
+        Self::TotalAll,
+        Self::SubAck,
+        Self::PubAck,
         Self::PingResp,
     ];
 
@@ -48,26 +69,190 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::ScheduleLag => "schedule_lag",
+            Self::GeneratorLag => "generator_lag",
+            Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::WebSocket => "ws",
             Self::ConnAck => "connack",
             Self::Total => "total",
+            Self::TotalAll => "total_all",
+            Self::SubAck => "suback",
+            Self::PubAck => "puback",
             Self::PingResp => "pingresp",
         }
     }
+
+    /// The phase of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
 }
 
-/// Durations in microseconds, from 1 µs to one hour with three significant digits; longer ones
-/// count as one hour.
+/// The longest duration that is told from longer ones.
+const LONGEST_MICROS: u32 = 3_600_000_000;
+
+/// Durations in microseconds with three significant digits; it grows with the longest of them.
 pub(crate) type Durations = Histogram<u32>;
 
-/// What one worker measured.
+/// One measured duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    phase: Phase,
+    micros: u32,
+}
+
+impl Sample {
+    /// Longer durations than an hour count as one.
+    pub(crate) fn new(phase: Phase, took: Duration) -> Self {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).min(LONGEST_MICROS);
+        Self { phase, micros }
+    }
+}
+
+/// The samples of one worker on their way to the owner of the load.
+///
+/// The worker appends the samples of one turn at a time, so that the lock is free nearly always and
+/// nobody is woken.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox(Mutex<Vec<Sample>>);
+
+impl Outbox {
+    fn append(&self, samples: &mut Vec<Sample>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).append(samples);
+    }
+
+    /// What has come in. The memory goes with it: it is needed while clients connect only.
+    pub(crate) fn take(&self) -> Vec<Sample> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What one worker measures.
 #[derive(Debug)]
 pub(crate) struct Stats {
-    phases: [Durations; Phase::ALL.len()],
-    failures: Vec<FailureCount>,
+    samples: Vec<Sample>,
+    outbox: Arc<Outbox>,
+    failures: Failures,
+    longest_turn: Duration,
+}
+
+impl Stats {
+    /// Measures that go out through `outbox`.
+    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
+        Self {
+            samples: Vec::new(),
+            outbox,
+            failures: Failures::default(),
+            longest_turn: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn record(&mut self, phase: Phase, took: Duration) {
+        self.samples.push(Sample::new(phase, took));
+    }
+
+    /// Notes that client `g` met `class` at `at`, counted from the start of the load; `text` gives
+    /// the error's own words.
+    pub(crate) fn record_failure(&mut self, class: FailureClass, g: u32, at: Duration, text: &str) {
+        self.failures.record(class, g, at, text);
+    }
+
+    /// To be called at the end of each turn of the worker, with how long it took: hands the samples
+    /// over.
+    pub(crate) fn end_turn(&mut self, took: Duration) {
+        self.longest_turn = self.longest_turn.max(took);
+        if !self.samples.is_empty() {
+            self.outbox.append(&mut self.samples);
+        }
+    }
+
+    /// The failures, and the longest turn of the worker.
+    pub(crate) fn finish(mut self) -> (Failures, Duration) {
+        self.end_turn(Duration::ZERO);
+        (self.failures, self.longest_turn)
+    }
+}
+
+/// One histogram per phase that was met.
+#[derive(Clone, Debug)]
+pub(crate) struct Distributions([Option<Durations>; Phase::ALL.len()]);
+
+impl Default for Distributions {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| None))
+    }
+}
+
+impl Distributions {
+    /// One that does not grow: what it costs does not depend on what is measured, nor does how it
+    /// is written.
+    pub(crate) fn widest() -> Self {
+        Self(std::array::from_fn(|_| Some(widest())))
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "one place per variant, in their order")]
+    pub(crate) fn record(&mut self, sample: Sample) {
+        let durations = self.0[sample.phase as usize].get_or_insert_with(durations);
+        durations.record(sample.micros.into()).expect("it grows as far as it has to");
+    }
+
+    /// What was measured in `phase`, if anything.
+    #[expect(clippy::indexing_slicing, reason = "one place per variant, in their order")]
+    pub(crate) fn phase(&self, phase: Phase) -> Option<&Durations> {
+        self.0[phase as usize].as_ref().filter(|durations| !durations.is_empty())
+    }
+
+    /// The phases that were met, with what was measured in them.
+    pub(crate) fn into_met(self) -> Vec<(Phase, Durations)> {
+        Phase::ALL.into_iter().zip(self.0).filter_map(|(phase, d)| Some((phase, d?))).collect()
+    }
+
+    /// The phases that were met.
+    pub(crate) fn met(&self) -> impl Iterator<Item = (Phase, &Durations)> {
+        let all = Phase::ALL.into_iter().zip(&self.0);
+        all.filter_map(|(phase, d)| Some((phase, d.as_ref().filter(|d| !d.is_empty())?)))
+    }
+}
+
+/// The failures of a load by class.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failures(Vec<FailureCount>);
+
+impl Failures {
+    fn record(&mut self, class: FailureClass, g: u32, at: Duration, text: &str) {
+        match self.0.iter_mut().find(|known| known.class == class) {
+            None => self.0.push(FailureCount {
+                class,
+                count: 1,
+                first: at,
+                last: at,
+                sample: g,
+                text: text.to_owned(),
+            }),
+            Some(known) => {
+                known.count += 1;
+                known.last = at;
+            }
+        }
+    }
+
+    /// Adds what another worker met.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for theirs in other.0 {
+            match self.0.iter_mut().find(|known| known.class == theirs.class) {
+                None => self.0.push(theirs),
+                Some(known) => known.merge(&theirs),
+            }
+        }
+    }
+
+    /// The failures, the most frequent class first.
+    pub(crate) fn into_rows(mut self) -> Vec<FailureCount> {
+        self.0.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.first));
+        self.0
+    }
 }
 
 /// How often one class of failure was seen, and when.
@@ -84,62 +269,6 @@ pub(crate) struct FailureCount {
     pub(crate) text: String,
 }
 
-impl Stats {
-    pub(crate) fn new() -> Self {
-        Self { phases: std::array::from_fn(|_| durations()), failures: Vec::new() }
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "one histogram per variant, in their order")]
-    pub(crate) fn record(&mut self, phase: Phase, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.phases[phase as usize].saturating_record(micros);
-    }
-
-    /// Notes that client `g` met `class` at `at`, counted from the start of the load; `text` gives
-    /// the error's own words.
-    pub(crate) fn record_failure(&mut self, class: FailureClass, g: u32, at: Duration, text: &str) {
-        match self.failures.iter_mut().find(|known| known.class == class) {
-            None => self.failures.push(FailureCount {
-                class,
-                count: 1,
-                first: at,
-                last: at,
-                sample: g,
-                text: text.to_owned(),
-            }),
-            Some(known) => {
-                known.count += 1;
-                known.last = at;
-            }
-        }
-    }
-
-    /// Adds what another worker measured.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.phases.iter_mut().zip(&other.phases) {
-            mine.add(theirs).expect("all histograms have the same bounds");
-        }
-        for theirs in &other.failures {
-            match self.failures.iter_mut().find(|known| known.class == theirs.class) {
-                None => self.failures.push(theirs.clone()),
-                Some(known) => known.merge(theirs),
-            }
-        }
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "one histogram per variant, in their order")]
-    pub(crate) fn phase(&self, phase: Phase) -> &Durations {
-        &self.phases[phase as usize]
-    }
-
-    /// The failures, the most frequent class first.
-    pub(crate) fn failures(&self) -> Vec<FailureCount> {
-        let mut failures = self.failures.clone();
-        failures.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.first));
-        failures
-    }
-}
-
 impl FailureCount {
     fn merge(&mut self, other: &Self) {
         let (count, last) = (self.count + other.count, self.last.max(other.last));
@@ -152,9 +281,13 @@ impl FailureCount {
 }
 
 fn durations() -> Durations {
-    const LONGEST_MICROS: u64 = 3_600_000_000;
-    Histogram::new_with_bounds(1, LONGEST_MICROS, 3)
-        .expect("the bounds are constants that the histogram takes")
+    Histogram::new(3).expect("three digits are possible")
+}
+
+/// An empty distribution with room for the longest duration: sums of such do not depend on the order
+/// of what is added.
+pub(crate) fn widest<C: Counter>() -> Histogram<C> {
+    Histogram::new_with_bounds(1, LONGEST_MICROS.into(), 3).expect("the bounds are far apart")
 }
 
 /// What a worker counts, readable by other threads at any time.
@@ -248,30 +381,43 @@ mod tests {
         }
     }
 
+    fn measured(stats: &mut Stats) -> Distributions {
+        stats.end_turn(Duration::ZERO);
+        let mut distributions = Distributions::default();
+        stats.outbox.take().into_iter().for_each(|sample| distributions.record(sample));
+        distributions
+    }
+
     #[test]
     fn durations_are_kept_in_microseconds_and_saturate() {
-        let mut stats = Stats::new();
+        let mut stats = Stats::new(Arc::default());
         stats.record(Phase::Tcp, Duration::from_micros(150));
         stats.record(Phase::Tcp, Duration::MAX);
         stats.record(Phase::Tcp, Duration::ZERO);
-        let tcp = stats.phase(Phase::Tcp);
+        let distributions = measured(&mut stats);
+        let tcp = distributions.phase(Phase::Tcp).unwrap();
         assert_eq!((tcp.len(), tcp.min(), tcp.value_at_quantile(0.5)), (3, 0, 150));
         assert!(tcp.max() >= 3_600_000_000);
-        assert_eq!(stats.phase(Phase::ConnAck).len(), 0);
+        assert!(distributions.phase(Phase::ConnAck).is_none());
+    }
+
+    #[test]
+    fn the_longest_turn_is_kept() {
+        let mut stats = Stats::new(Arc::default());
+        stats.end_turn(ms(3));
+        stats.end_turn(ms(2));
+        assert_eq!(stats.finish().1, ms(3));
     }
 
     #[test]
     fn merging_adds_and_keeps_the_first_and_the_last() {
-        let (mut a, mut b) = (Stats::new(), Stats::new());
-        a.record(Phase::Total, ms(1));
-        b.record(Phase::Total, ms(2));
-        a.record_failure(FailureClass::TcpRefused, 10, ms(500), "a");
-        b.record_failure(FailureClass::TcpRefused, 11, ms(300), "b");
-        b.record_failure(FailureClass::TcpRefused, 12, ms(900), "c");
-        b.record_failure(FailureClass::ConnAckTimeout, 13, ms(100), "d");
-        a.merge(&b);
-        assert_eq!(a.phase(Phase::Total).len(), 2);
-        let failures = a.failures();
+        let (mut a, mut b) = (Failures::default(), Failures::default());
+        a.record(FailureClass::TcpRefused, 10, ms(500), "a");
+        b.record(FailureClass::TcpRefused, 11, ms(300), "b");
+        b.record(FailureClass::TcpRefused, 12, ms(900), "c");
+        b.record(FailureClass::ConnAckTimeout, 13, ms(100), "d");
+        a.merge(b);
+        let failures = a.into_rows();
         assert_eq!(
             failures[0],
             FailureCount {

@@ -28,7 +28,7 @@ use super::{
     ready::{ReadyList, SlotWaker},
     route::{OpenError, Opening, Route},
     slab::Slab,
-    stats::{Counters, Phase, Stats},
+    stats::{Counters, Failures, Outbox, Phase, Stats},
     wheel::Wheel,
 };
 use crate::{
@@ -100,6 +100,7 @@ pub(crate) struct Job {
     /// This worker's share of the attempts that may be in progress.
     pub(crate) in_progress: u32,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) ready: Arc<ReadyList>,
     pub(crate) control: Arc<Control>,
     pub(crate) troubles: mpsc::UnboundedSender<Trouble>,
@@ -108,7 +109,9 @@ pub(crate) struct Job {
 /// What a worker leaves behind.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) stats: Stats,
+    pub(crate) failures: Failures,
+    /// The longest time for which it did not look at its sockets.
+    pub(crate) longest_turn: Duration,
     /// When its last client connected or failed, since the start of the load.
     pub(crate) last_outcome: Duration,
     /// When its last client connected.
@@ -131,6 +134,8 @@ struct Desk {
     wheel: Wheel,
     stats: Stats,
     attempts: Slab<Attempt>,
+    /// When there was last no room for another attempt.
+    full_until: Instant,
     last_outcome: Instant,
     last_connack: Instant,
 }
@@ -139,6 +144,7 @@ impl Worker {
     /// A worker that has not started. To be polled in the Tokio runtime that `alarm` is from.
     pub(crate) fn new(job: Job, alarm: Alarm) -> Self {
         let start = job.start;
+        let stats = Stats::new(Arc::clone(&job.outbox));
         Self {
             slots: Slab::new(),
             turn: Vec::new(),
@@ -148,8 +154,9 @@ impl Worker {
             desk: Desk {
                 job,
                 wheel: Wheel::new(start),
-                stats: Stats::new(),
+                stats,
                 attempts: Slab::new(),
+                full_until: start,
                 last_outcome: start,
                 last_connack: start,
             },
@@ -171,6 +178,9 @@ impl Worker {
             Some(close_by) if now >= close_by || self.slots.len() == 0 => return Poll::Ready(()),
             Some(_) => {}
         }
+        // Once the load is over, all connections are closed in one turn.
+        let took = if self.close_by.is_none() { now.elapsed() } else { Duration::ZERO };
+        self.desk.stats.end_turn(took);
         if let Some(wake) = self.next_wake()
             && self.alarm.poll(cx, wake).is_ready()
         {
@@ -183,10 +193,12 @@ impl Worker {
     pub(crate) fn outcome(self) -> Outcome {
         let desk = self.desk;
         let since_start = |at: Instant| at.saturating_duration_since(desk.job.start);
+        let (failures, longest_turn) = desk.stats.finish();
         Outcome {
+            failures,
+            longest_turn,
             last_outcome: since_start(desk.last_outcome),
             last_connack: since_start(desk.last_connack),
-            stats: desk.stats,
         }
     }
 
@@ -235,6 +247,8 @@ impl Worker {
             self.desk.job.pace.next();
             self.desk.job.counters.count_started();
             self.desk.stats.record(Phase::ScheduleLag, now.saturating_duration_since(intended));
+            let possible = intended.max(self.desk.full_until);
+            self.desk.stats.record(Phase::GeneratorLag, now.saturating_duration_since(possible));
             match self.desk.job.route.open(g) {
                 Ok(opening) => {
                     let give_up = now + self.desk.job.plan.connect_timeout;
@@ -248,7 +262,7 @@ impl Worker {
                 }
                 Err(error) => {
                     let class = FailureClass::of_dial(&error);
-                    self.desk.fail(g, class, now, error.to_string());
+                    self.desk.fail(g, intended, class, now, error.to_string());
                 }
             }
         }
@@ -281,9 +295,7 @@ impl Desk {
     /// Accounts for a client whose connection has ended.
     fn close(&mut self, client: &Client, ended: Ended, now: Instant, closing: bool) {
         let accepted = client.attempt.is_none();
-        if let Some(number) = client.attempt {
-            self.attempts.remove(number);
-        }
+        let attempt = client.attempt.and_then(|number| self.end_attempt(number, now));
         if accepted && closing && matches!(ended.end.as_deref(), None | Some(End::Requested)) {
             self.job.control.count_closed();
             return;
@@ -298,17 +310,20 @@ impl Desk {
             (None, None) if ended.class.is_some() => "no answer in time".to_owned(),
             (None, None) => "the server closed the connection".to_owned(),
         };
-        if accepted {
-            self.job.counters.count_dropped();
-            self.job.control.count_closed();
-            self.record_trouble(client.g, class, now, text);
-        } else {
-            self.fail(client.g, class, now, text);
+        match attempt {
+            None => {
+                self.job.counters.count_dropped();
+                self.job.control.count_closed();
+                self.record_trouble(client.g, class, now, text);
+            }
+            Some(attempt) => self.fail(client.g, attempt.intended, class, now, text),
         }
     }
 
     /// Accounts for an attempt that failed.
-    fn fail(&mut self, g: u32, class: FailureClass, now: Instant, text: String) {
+    fn fail(&mut self, g: u32, intended: Instant, class: FailureClass, now: Instant, text: String) {
+        let waited = now.saturating_duration_since(intended);
+        self.stats.record(Phase::TotalAll, waited.max(self.job.plan.connect_timeout));
         self.job.counters.count_failed();
         self.last_outcome = now;
         let control = &self.job.control;
@@ -328,11 +343,19 @@ impl Desk {
         let _ = self.job.troubles.send(Trouble { at, client, class, text });
     }
 
+    fn end_attempt(&mut self, number: u32, now: Instant) -> Option<Attempt> {
+        if self.attempts.len() >= self.job.in_progress {
+            self.full_until = now;
+        }
+        self.attempts.remove(number)
+    }
+
     fn connected(&mut self, number: u32, now: Instant) {
-        let Some(attempt) = self.attempts.remove(number) else { return };
+        let Some(attempt) = self.end_attempt(number, now) else { return };
         let since = |from: Instant| now.saturating_duration_since(from);
         self.stats.record(Phase::ConnAck, since(attempt.established.unwrap_or(attempt.started)));
         self.stats.record(Phase::Total, since(attempt.intended));
+        self.stats.record(Phase::TotalAll, since(attempt.intended));
         self.job.counters.count_connected();
         self.job.control.count_opened();
         self.last_outcome = now;

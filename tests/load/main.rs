@@ -13,6 +13,7 @@ mod support;
 mod broker;
 mod embedded;
 mod hostile;
+mod report;
 mod server;
 mod sink;
 mod tool;
@@ -51,7 +52,7 @@ async fn run(plan: Plan) -> Report {
 fn assert_adds_up(report: &Report) {
     let totals = report.totals;
     assert_eq!(totals.attempted, totals.connected + totals.failed + totals.pending, "{totals:?}");
-    assert_eq!(report.plan.clients, totals.attempted + totals.not_started, "{totals:?}");
+    assert_eq!(totals.planned, totals.attempted + totals.not_started, "{totals:?}");
     assert_eq!(totals.connected, totals.open + totals.dropped, "{totals:?}");
     let errors: u64 = report.errors.iter().map(|row| row.count).sum();
     assert_eq!(errors, u64::from(totals.failed + totals.dropped), "{:?}", report.errors);

@@ -52,7 +52,8 @@ async fn heap_bytes(server: SocketAddr, clients: u32) -> usize {
     let mut plan = Plan::new(Target::Broker(endpoint), Config::new(Version::V311));
     plan.clients = clients;
     plan.interval = Duration::ZERO;
-    plan.hold = Some(Duration::from_millis(300));
+    // Idle: the second in which the clients connected is over.
+    plan.hold = Some(Duration::from_millis(1_500));
     let mut in_use = 0;
     let report = load::run(plan, future::pending(), |update| {
         if let Update::Progress(progress) = update

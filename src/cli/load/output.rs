@@ -27,9 +27,7 @@ impl<'a> Output<'a> {
 
     /// Replaces what is in the file with `report` as JSON.
     pub(super) fn write(&mut self, report: &Report) -> Result<()> {
-        let mut text =
-            serde_json::to_vec_pretty(report).context("cannot put the report in JSON")?;
-        text.push(b'\n');
+        let text = report.to_json();
         let mut write = || {
             if self.file.metadata()?.is_file() {
                 self.file.set_len(0)?;

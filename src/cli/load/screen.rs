@@ -142,12 +142,17 @@ fn is_meaningful(latencies: &Latencies, out_of: u64) -> bool {
 fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::ScheduleLag => "  schedule lag",
+        Phase::GeneratorLag => "  own lag",
+        Phase::Dns => "  dns",
         Phase::Tcp => "  tcp",
         Phase::Proxy => "  proxy",
         Phase::Tls => "  tls",
         Phase::WebSocket => "  ws",
         Phase::ConnAck => "  connack",
         Phase::Total => "  total",
+        Phase::TotalAll => "  with failed",
+        Phase::SubAck => "  suback",
+        Phase::PubAck => "  puback",
         Phase::PingResp => "  pingresp",
     }
 }
@@ -157,6 +162,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Complete => "complete",
         Outcome::Failures => "some clients failed or lost their connections",
         Outcome::Unreachable => "given up: the target takes no connections",
+        Outcome::Aborted => "given up: an objective was missed for too long",
         Outcome::Interrupted => "interrupted",
     }
 }

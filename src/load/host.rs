@@ -1,0 +1,69 @@
+//! What the system tells about this machine and this process. Everything is optional: what Linux
+//! tells in `/proc` is not known elsewhere.
+
+use std::{fs, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Processor time that this process has used since its start.
+pub(crate) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// The resident memory of this process.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// TCP segments that this machine has retransmitted since it started.
+pub(crate) fn retransmits() -> Option<u64> {
+    let snmp = fs::read_to_string("/proc/net/snmp").ok()?;
+    let mut rows = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let column = rows.next()?.split_whitespace().position(|name| name == "RetransSegs")?;
+    rows.next()?.split_whitespace().nth(column)?.parse().ok()
+}
+
+/// The lowest and the highest local port that the system chooses by itself.
+pub(crate) fn port_range() -> Option<(u16, u16)> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = range.split_whitespace().map(str::parse);
+    Some((ports.next()?.ok()?, ports.next()?.ok()?))
+}
+
+/// The name of this machine, empty when the system does not tell.
+pub(crate) fn name() -> String {
+    trimmed("/proc/sys/kernel/hostname")
+}
+
+/// The name and release of the kernel, empty when the system does not tell.
+pub(crate) fn kernel() -> String {
+    let (name, release) =
+        (trimmed("/proc/sys/kernel/ostype"), trimmed("/proc/sys/kernel/osrelease"));
+    format!("{name} {release}").trim().to_owned()
+}
+
+fn trimmed(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linux_tells_everything() {
+        assert!(resident_bytes().unwrap() > 100_000);
+        assert!(retransmits().is_some());
+        let (low, high) = port_range().unwrap();
+        assert!(low < high);
+        assert!(kernel().starts_with("Linux "), "{}", kernel());
+        assert!(!name().is_empty());
+        let before = cpu_time();
+        std::hint::black_box((0..1_000_000u64).map(std::hint::black_box).sum::<u64>());
+        assert!(cpu_time() > before);
+    }
+}
