@@ -27,6 +27,7 @@ mod password;
 pub mod plan;
 pub mod printer;
 pub mod publish;
+mod request;
 pub mod secret_input;
 pub mod signals;
 pub mod stdio;
@@ -48,6 +49,8 @@ pub enum Tool {
     Pub,
     /// `midge_sub`.
     Sub,
+    /// `midge_rr`: publishes a request and prints the answer.
+    Rr,
     /// `midge_passwd`.
     Passwd,
     /// `midge_conn`: opens very many connections and reports how they fare.
@@ -56,13 +59,14 @@ pub enum Tool {
 
 impl Tool {
     /// All tools.
-    pub const ALL: [Self; 4] = [Self::Pub, Self::Sub, Self::Passwd, Self::Conn];
+    pub const ALL: [Self; 5] = [Self::Pub, Self::Sub, Self::Rr, Self::Passwd, Self::Conn];
 
     /// The name of the program.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pub => "midge_pub",
             Self::Sub => "midge_sub",
+            Self::Rr => "midge_rr",
             Self::Passwd => "midge_passwd",
             Self::Conn => "midge_conn",
         }
@@ -82,6 +86,7 @@ impl Tool {
         match self {
             Self::Pub => PublishCommand::command(),
             Self::Sub => SubscribeCommand::command(),
+            Self::Rr => request::command(),
             Self::Passwd => password::command(),
             Self::Conn => load::command(),
         }
@@ -92,6 +97,7 @@ impl Tool {
         match self {
             Self::Pub => publish::EXITS,
             Self::Sub => subscribe::EXITS,
+            Self::Rr => request::EXITS,
             Self::Passwd => password::EXITS,
             Self::Conn => &load::EXITS,
         }
@@ -99,13 +105,13 @@ impl Tool {
 
     /// Whether options can stand in a file.
     fn has_option_file(self) -> bool {
-        matches!(self, Self::Pub | Self::Sub)
+        matches!(self, Self::Pub | Self::Sub | Self::Rr)
     }
 
     /// Joins options and values by the grammar of the tool.
     fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         match self {
-            Self::Pub | Self::Sub | Self::Conn => argv::join(&self.command(), words),
+            Self::Pub | Self::Sub | Self::Rr | Self::Conn => argv::join(&self.command(), words),
             Self::Passwd => password::join(words),
         }
     }
@@ -113,7 +119,7 @@ impl Tool {
     /// How the tool ends when its command line is wrong.
     fn usage_exit(self) -> Exit {
         match self {
-            Self::Pub | Self::Sub | Self::Passwd => Exit::Failure,
+            Self::Pub | Self::Sub | Self::Rr | Self::Passwd => Exit::Failure,
             Self::Conn => Exit::Usage,
         }
     }
@@ -122,6 +128,7 @@ impl Tool {
         match self {
             Self::Pub => publish::run(matches),
             Self::Sub => subscribe::run(matches),
+            Self::Rr => request::run(matches),
             Self::Passwd => password::run(matches),
             Self::Conn => load::run(matches),
         }

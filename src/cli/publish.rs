@@ -217,7 +217,7 @@ impl Tally {
 }
 
 /// The payload of the one message.
-fn payload(source: &SourceOptions) -> anyhow::Result<Bytes> {
+pub(super) fn payload(source: &SourceOptions) -> anyhow::Result<Bytes> {
     let payload = if let Some(message) = &source.message {
         Bytes::copy_from_slice(message.as_bytes())
     } else if let Some(path) = &source.file {

@@ -15,6 +15,7 @@ mod interop;
 mod lines;
 mod options;
 mod output;
+mod request;
 mod run;
 mod server;
 mod signals;

@@ -22,6 +22,11 @@ pub fn midge_sub() -> Command {
     tool(env!("CARGO_BIN_EXE_midge_sub"))
 }
 
+/// The command of one of our tools.
+pub fn midge_rr() -> Command {
+    tool(env!("CARGO_BIN_EXE_midge_rr"))
+}
+
 /// A tool that knows nothing of who runs the tests.
 fn tool(program: &str) -> Command {
     let mut command = Command::new(program);

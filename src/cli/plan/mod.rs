@@ -9,12 +9,14 @@ mod client;
 mod password;
 mod properties;
 mod publish;
+mod request;
 mod subscribe;
 
 pub use client::{ClientPlan, WillPlan};
 pub use password::PasswordPlan;
 pub use properties::{ConnectSettings, PropertiesPlan};
 pub use publish::PublishPlan;
+pub use request::{Correlation, RequestPlan, request_properties};
 pub use subscribe::{SelectionPlan, SubscribePlan};
 
 /// The largest packet that MQTT knows.
@@ -31,12 +33,12 @@ fn topic_name(option: &str, topic: &str) -> Result<TopicName> {
 mod testing {
     use std::ffi::OsString;
 
-    use clap::{ArgMatches, Parser};
+    use clap::{ArgMatches, FromArgMatches, Parser};
 
     use super::*;
     use crate::cli::{
         Tool, argv,
-        opts::{ClientOptions, PublishOptions, SubscribeOptions},
+        opts::{ClientOptions, PublishOptions, RequestOptions, SubscribeOptions},
     };
 
     #[derive(Parser)]
@@ -73,6 +75,16 @@ mod testing {
     pub(super) fn publish(line: &str) -> Result<PublishPlan> {
         let (options, matches) = parse::<Publish>(line);
         PublishPlan::new(&options.publish, &ClientPlan::new(Tool::Pub, &options.client, &matches)?)
+    }
+
+    pub(super) fn request(line: &str) -> Result<RequestPlan> {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let words = ["midge_rr"].into_iter().chain(words).map(OsString::from);
+        let command = Tool::Rr.command();
+        let matches = command.clone().get_matches_from(argv::join(&command, words));
+        let client = ClientOptions::from_arg_matches(&matches)?;
+        let request = RequestOptions::from_arg_matches(&matches)?;
+        RequestPlan::new(&request, &ClientPlan::new(Tool::Rr, &client, &matches)?)
     }
 
     pub(super) fn subscribe(line: &str) -> Result<SubscribePlan> {

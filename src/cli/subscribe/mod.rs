@@ -28,7 +28,7 @@ use crate::{
     codec::Publish,
 };
 
-use request::Explanation;
+pub(super) use request::{Explanation, request_failure};
 use retained::Removals;
 use selection::{Choice, Selection};
 
@@ -133,7 +133,7 @@ async fn subscribe(
             if let Err(error) = rendered
                 && !log.quiet
             {
-                complain(message.topic, error);
+                complain(Tool::Sub, message.topic, error);
             }
         }
         if last {
@@ -152,7 +152,7 @@ async fn subscribe(
         if plan.selection.retained_only {
             return match retained::all_received(&client, async || {}).await {
                 Ok(()) => Ok(()),
-                Err(error) => Err(request::request_failure(error, &client, version).await),
+                Err(error) => Err(request_failure(error, &client, version).await),
             };
         }
         future::pending().await
@@ -171,7 +171,7 @@ async fn subscribe(
 }
 
 /// Reads on whenever the reader of standard output has caught up.
-async fn resume_reading(client: &Client, printer: &Printer) -> Infallible {
+pub(super) async fn resume_reading(client: &Client, printer: &Printer) -> Infallible {
     loop {
         printer.room().await;
         client.resume_reading();
@@ -179,7 +179,7 @@ async fn resume_reading(client: &Client, printer: &Printer) -> Infallible {
 }
 
 /// The message as it stood in its packet.
-fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
+pub(super) fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
     Publish {
         dup: message.dup(),
         qos: message.qos(),
@@ -193,7 +193,7 @@ fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
 
 /// Says what could not be printed of a message.
 #[cold]
-fn complain(topic: &str, error: PayloadError) {
+pub(super) fn complain(tool: Tool, topic: &str, error: PayloadError) {
     let error = anyhow::Error::new(error).context(format!("a message on {topic:?}"));
-    stdio::report(Tool::Sub.name(), &format!("{error:#}"));
+    stdio::report(tool.name(), &format!("{error:#}"));
 }

@@ -18,11 +18,11 @@ use crate::{
 
 /// What the broker says about its answers beside the reason codes. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Explanation(Arc<Mutex<Option<String>>>);
+pub(in crate::cli) struct Explanation(Arc<Mutex<Option<String>>>);
 
 impl Explanation {
     /// Takes note of what the broker says.
-    pub(super) fn watch(&self, builder: ClientBuilder) -> ClientBuilder {
+    pub(in crate::cli) fn watch(&self, builder: ClientBuilder) -> ClientBuilder {
         let (subscribed, unsubscribed) = (self.clone(), self.clone());
         builder
             .on_subscribe(move |_, result, _| subscribed.keep(result))
@@ -36,7 +36,7 @@ impl Explanation {
     }
 
     /// What was said last, in parentheses.
-    fn take(&self) -> String {
+    pub(in crate::cli) fn take(&self) -> String {
         self.lock().take().map_or(String::new(), |text| format!(" ({text:?})"))
     }
 
@@ -93,7 +93,7 @@ impl From<RequestError> for Unanswered {
 }
 
 /// The failure of a request without an answer.
-pub(super) async fn request_failure(
+pub(in crate::cli) async fn request_failure(
     error: RequestError,
     client: &Client,
     version: Version,
