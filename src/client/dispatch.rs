@@ -16,14 +16,15 @@ use crate::session::{
 };
 
 use super::acks::{Acks, Held};
+use super::callbacks::HookCaller;
 use super::error::{PublishError, RequestError};
-use super::hooks::{Flow, HookCaller};
+use super::hooks::{Flow, LogLevel};
 use super::info::{ConnectInfo, State};
 use super::message::MessageRef;
 use super::router::{Route, Router};
 use super::shared::Shared;
 use super::stream::{Pushed, Queue};
-use super::task::now;
+use super::task::{chain, now};
 
 /// Gives out what a session has to tell.
 pub(super) struct Dispatch {
@@ -213,6 +214,9 @@ impl Dispatch {
             Err(error) => {
                 counters.publish_failures.add(1);
                 tracing::debug!(ticket = ticket.get(), %error, "publish failed");
+                self.hooks.log(LogLevel::Debug, || {
+                    format!("publish {} failed: {}", ticket.get(), chain(error))
+                });
             }
         }
         if let Some(Pending::Publish { bytes, done }) = self.take_pending(ticket) {
@@ -307,6 +311,10 @@ impl Dispatch {
             attempts = info.attempts,
             "connected"
         );
+        self.hooks.log(LogLevel::Info, || {
+            let kept = if info.session_present { ", the session was kept" } else { "" };
+            format!("connected as {:?}{kept}", info.client_id)
+        });
         self.shared.counters.connects.add(1);
         self.hooks.on_connect(&info);
         self.shared.state.send_replace(State::Connected(info));
@@ -318,6 +326,9 @@ impl Dispatch {
             .filter(|(_, reason)| reason.is_error())
             .map(|(filter, reason)| {
                 tracing::warn!(%filter, %reason, "the broker refused to subscribe again");
+                self.hooks.log(LogLevel::Warn, || {
+                    format!("the broker refused to subscribe to {filter:?} again: {reason}")
+                });
                 filter
             })
             .collect();
@@ -332,7 +343,8 @@ impl Dispatch {
         let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
         // Somebody should have it and cannot: it stays with the broker.
         let mut missing = false;
-        let Dispatch { router, inbox, overfull, overrun, shared, .. } = self;
+        let Dispatch { hooks, router, inbox, overfull, overrun, shared, .. } = self;
+        let were_overfull = overfull.len();
         let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
             Pushed::Abandoned => false,
             Pushed::Overrun { dropped } => {
@@ -344,9 +356,6 @@ impl Dispatch {
             Pushed::Kept { dropped, overfull: is_overfull } => {
                 shared.counters.messages_dropped.add(dropped);
                 if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                    tracing::debug!(
-                        "a stream is full: reading stops until its consumer catches up"
-                    );
                     overfull.push(Arc::clone(queue));
                 }
                 true
@@ -359,6 +368,11 @@ impl Dispatch {
         let wanted = claimed || keep(inbox, owned);
         if !wanted {
             shared.counters.messages_unclaimed.add(1);
+        }
+        if overfull.len() > were_overfull {
+            const FULL: &str = "a stream is full: reading stops until its consumer catches up";
+            tracing::debug!("{FULL}");
+            hooks.log(LogLevel::Debug, || FULL.into());
         }
         // Without an inbox, what the application was to acknowledge stays with the broker.
         if let Some(held) = held
@@ -384,6 +398,7 @@ impl session::Inbox for Dispatch {
         let message = MessageRef::new(publish);
         match self.hooks.on_message(&message) {
             Flow::Taken => Verdict::Ack,
+            Flow::Refused(reason) => Verdict::Reject(reason),
             Flow::Continue => self.route(&message, received.ack),
         }
     }

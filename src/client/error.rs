@@ -74,6 +74,18 @@ pub enum ConnectError {
     /// The CONNECT that the settings make does not fit into a packet.
     #[error(transparent)]
     Unsendable(#[from] EncodeError),
+    /// The hook [`before_connect`](super::ClientBuilder::before_connect) failed.
+    #[error("the hook before_connect failed")]
+    Hook(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The hook [`before_connect`](super::ClientBuilder::before_connect) took too long.
+    #[error("the hook before_connect was not done within {after:?}")]
+    HookTimeout {
+        /// The time allowed.
+        after: Duration,
+    },
+    /// A hook changed the attempt to what cannot be sent, or contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The client has ended otherwise.
     #[error("the client has ended")]
     Ended(#[source] Option<DisconnectCause>),
@@ -100,8 +112,10 @@ impl ConnectError {
             ConnectError::Protocol(_)
             | ConnectError::NoAnswer { .. }
             | ConnectError::Closed { .. }
-            | ConnectError::Io(_) => true,
-            ConnectError::Unsendable(_) | ConnectError::Ended(_) => false,
+            | ConnectError::Io(_)
+            | ConnectError::Hook(_)
+            | ConnectError::HookTimeout { .. } => true,
+            ConnectError::Unsendable(_) | ConnectError::Config(_) | ConnectError::Ended(_) => false,
         }
     }
 }

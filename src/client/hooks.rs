@@ -1,99 +1,146 @@
-//! The application's closures, and the calls into them.
+//! What an application can be called for: the trait [`Hooks`], and what is said in its methods.
+//!
+//! The same calls exist as closures, set one by one on the
+//! [`ClientBuilder`](super::ClientBuilder) (`callbacks`).
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::codec::{Packet, PacketType, Properties, ReasonCode, SubscribeOptions, TopicFilter};
+use crate::codec::{Packet, PacketType, ReasonCode};
 use crate::driver::Direction;
-use crate::session::{Receipt, SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
+use crate::session::{Receipt, SubscribeReceipt, Ticket};
 
-use super::OutgoingMessage;
-use super::error::{ConnectError, EnqueueError, PublishError, RequestError};
-use super::info::{ConnectInfo, DisconnectInfo};
-use super::mailbox::Command;
+use super::attempt::Attempt;
+use super::error::{ConnectError, PublishError, RequestError};
+use super::handle::Handle;
+use super::info::{ConnectInfo, DisconnectCause, DisconnectInfo};
 use super::message::MessageRef;
-use super::publish::{Delivery, IntoTopic, Publish};
-use super::shared::Shared;
 
-/// What a hook gets of the client: everything that does not wait.
+/// Takes the calls of a client, for applications that keep what belongs to them in one place.
 ///
-/// A handle does not keep the client alive; [`Client`](super::Client) does.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    pub(super) shared: Arc<Shared>,
+/// Each method has a closure of the same name on [`ClientBuilder`](super::ClientBuilder); where both
+/// are set the closure is called first. All methods do nothing by default.
+///
+/// They are called one at a time by the task of the client, after the protocol engine has done its
+/// step and with no lock held, and may call everything of the [`Handle`]. What takes long belongs
+/// elsewhere: nothing is sent or received meanwhile. A panic is contained: no hook is called after
+/// it, and the client disconnects with its will and ends with
+/// [`CloseReason::HookPanicked`](super::CloseReason::HookPanicked).
+///
+/// ```no_run
+/// use midge::client::{ConnectInfo, Handle, Hooks, MessageRef};
+/// use midge::{Client, Flow};
+///
+/// struct Meter {
+///     received: usize,
+/// }
+///
+/// impl Hooks for Meter {
+///     fn on_connect(&mut self, _info: &ConnectInfo, handle: &Handle) {
+///         let _ = handle.publish("meter/state", "up").try_enqueue();
+///     }
+///
+///     fn on_message(&mut self, _message: &MessageRef<'_>, _handle: &Handle) -> Flow {
+///         self.received += 1;
+///         Flow::Taken
+///     }
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (client, _inbox) =
+///     Client::builder("mqtt://localhost")?.hooks(Meter { received: 0 }).start()?;
+/// # Ok(())
+/// # }
+/// ```
+#[expect(unused_variables, reason = "the names are documentation")]
+pub trait Hooks: Send + 'static {
+    /// Called before each attempt to connect, which it may change.
+    fn on_pre_connect(&mut self, attempt: &mut Attempt) {}
+
+    /// Called before each attempt to connect, which it may change after some waiting: for a token,
+    /// say. The attempt goes on with what the future yields; it has the connect timeout for that.
+    /// An error fails the attempt with [`ConnectError::Hook`], and the next one follows as after any
+    /// other failure that may pass.
+    fn before_connect(&mut self, attempt: Attempt) -> BeforeConnect {
+        Box::pin(std::future::ready(Ok(attempt)))
+    }
+
+    /// Called for each connection that the broker accepts.
+    fn on_connect(&mut self, info: &ConnectInfo, handle: &Handle) {}
+
+    /// Called for each attempt to connect that fails.
+    fn on_connect_failure(&mut self, error: &ConnectError, handle: &Handle) {}
+
+    /// Called for the end of each accepted connection.
+    fn on_disconnect(&mut self, info: &DisconnectInfo, handle: &Handle) {}
+
+    /// Called when an attempt to connect has failed or a connection was lost, with the delay of the
+    /// next attempt, or `None` where the client would end. What it returns is done instead. Not
+    /// called when the application itself ended the connection.
+    fn on_retry(&mut self, failure: Failure<'_>, planned: Option<Duration>) -> Option<Duration> {
+        planned
+    }
+
+    /// Called for each message received, before the streams get it.
+    fn on_message(&mut self, message: &MessageRef<'_>, handle: &Handle) -> Flow {
+        Flow::Continue
+    }
+
+    /// Called for the end of each publish, before its [`Delivery`](super::Delivery) knows.
+    fn on_publish(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<Receipt, PublishError>,
+        handle: &Handle,
+    ) {
+    }
+
+    /// Called for the end of each subscribe, with one reason per filter.
+    fn on_subscribe(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<SubscribeReceipt, RequestError>,
+        handle: &Handle,
+    ) {
+    }
+
+    /// Called for the end of each unsubscribe.
+    fn on_unsubscribe(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<SubscribeReceipt, RequestError>,
+        handle: &Handle,
+    ) {
+    }
+
+    /// Called when all bytes received so far are handled and no more are waiting.
+    fn on_idle(&mut self, handle: &Handle) {}
+
+    /// Tells whether [`on_packet`](Self::on_packet) is to be called, for which every packet is
+    /// decoded once more. Asked once, at the start.
+    fn observes_packets(&self) -> bool {
+        false
+    }
+
+    /// Called for each packet, sent or received, if [`observes_packets`](Self::observes_packets).
+    fn on_packet(&mut self, direction: Direction, packet: PacketView<'_>) {}
+
+    /// Tells up to which level [`on_log`](Self::on_log) is to be called. Asked once, at the start.
+    fn log_level(&self) -> Option<LogLevel> {
+        None
+    }
+
+    /// Called for what the client has to say of its work, up to [`log_level`](Self::log_level). The
+    /// same goes to `tracing`, with more about it.
+    fn on_log(&mut self, level: LogLevel, text: &str) {}
 }
 
-impl Handle {
-    /// Prepares a message; in a hook, finish with
-    /// [`try_enqueue`](super::Publish::try_enqueue).
-    pub fn publish(&self, topic: impl IntoTopic, payload: impl Into<Bytes>) -> Publish<'_> {
-        Publish::new(&self.shared, topic, payload)
-    }
-
-    /// Queues a message without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`EnqueueError::Full`] and [`EnqueueError::Closed`], with the message.
-    pub fn try_enqueue(&self, message: OutgoingMessage) -> Result<Delivery, EnqueueError> {
-        Delivery::admit(&self.shared, message)
-    }
-
-    /// Asks for subscriptions with one SUBSCRIBE, without waiting for the answer, which
-    /// [`on_subscribe`](super::ClientBuilder::on_subscribe) gets. The messages go to
-    /// [`on_message`](super::ClientBuilder::on_message) and the [`Inbox`](super::Inbox).
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::Full`] and [`RequestError::Closed`].
-    pub fn try_subscribe(
-        &self,
-        filters: Vec<(TopicFilter, SubscribeOptions)>,
-        properties: Properties,
-    ) -> Result<Ticket, RequestError> {
-        let request = SubscribeRequest { filters, properties };
-        let mut admission = self.shared.mailbox.try_admit(subscribe_bytes(&request))?;
-        let ticket = admission.ticket();
-        admission.send(Command::Subscribe { ticket, request, route: None, done: None });
-        Ok(ticket)
-    }
-
-    /// Ends subscriptions with one UNSUBSCRIBE, without waiting for the answer, which
-    /// [`on_unsubscribe`](super::ClientBuilder::on_unsubscribe) gets.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::Full`] and [`RequestError::Closed`].
-    pub fn try_unsubscribe(
-        &self,
-        filters: Vec<TopicFilter>,
-        properties: Properties,
-    ) -> Result<Ticket, RequestError> {
-        let request = UnsubscribeRequest { filters, properties };
-        let mut admission = self.shared.mailbox.try_admit(unsubscribe_bytes(&request))?;
-        let ticket = admission.ticket();
-        admission.send(Command::Unsubscribe { ticket, request, done: None });
-        Ok(ticket)
-    }
-
-    /// Ends the client with a DISCONNECT; the publishes that are not finished fail.
-    pub fn disconnect(&self, reason: ReasonCode, properties: Properties) {
-        self.shared.mailbox.send(Command::Disconnect { reason, properties, done: None });
-    }
-
-    /// Stops reading the socket, see [`Client::pause_reading`](super::Client::pause_reading).
-    pub fn pause_reading(&self) {
-        self.shared.mailbox.set_reading_paused(true);
-    }
-
-    /// Reads the socket again.
-    pub fn resume_reading(&self) {
-        self.shared.mailbox.set_reading_paused(false);
-    }
-}
+/// What [`Hooks::before_connect`] returns: the attempt as it is to be made.
+pub type BeforeConnect =
+    Pin<Box<dyn Future<Output = Result<Attempt, Box<dyn Error + Send + Sync>>> + Send>>;
 
 /// Says what is to become of a message after [`on_message`](super::ClientBuilder::on_message).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,13 +150,53 @@ pub enum Flow {
     Continue,
     /// The hook has dealt with it: it is acknowledged, and no copy is made.
     Taken,
+    /// The hook refuses it: it is acknowledged with this reason in 5.0, as
+    /// [`AckHandle::reject`](super::AckHandle::reject) does, and no copy is made.
+    Refused(ReasonCode),
+}
+
+/// Says what [`on_retry`](Hooks::on_retry) is asked about.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Failure<'a> {
+    /// An attempt to connect failed.
+    Connect(&'a ConnectError),
+    /// A connection that the broker had accepted ended.
+    Disconnect(&'a DisconnectCause),
+}
+
+/// Says how much somebody should care about what [`on_log`](Hooks::on_log) tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// The client ends.
+    Error,
+    /// Somebody should look at it.
+    Warn,
+    /// A connection came or went.
+    Info,
+    /// What was decided.
+    Debug,
+    /// Each packet. Every packet is decoded once more for it.
+    Trace,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warning",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        })
+    }
 }
 
 /// Shows a packet to [`on_packet`](super::ClientBuilder::on_packet).
 #[derive(Clone, Copy, Debug)]
 pub struct PacketView<'a> {
-    packet: &'a Packet<'a>,
-    size: usize,
+    pub(super) packet: &'a Packet<'a>,
+    pub(super) size: usize,
 }
 
 impl<'a> PacketView<'a> {
@@ -127,147 +214,4 @@ impl<'a> PacketView<'a> {
     pub fn size(&self) -> usize {
         self.size
     }
-}
-
-type Hook<T> = Option<Box<dyn FnMut(&T, &Handle) + Send>>;
-type ResultHook<T, E> = Option<Box<dyn FnMut(Ticket, &Result<T, E>, &Handle) + Send>>;
-type MessageHook = Option<Box<dyn FnMut(&MessageRef<'_>, &Handle) -> Flow + Send>>;
-type IdleHook = Option<Box<dyn FnMut(&Handle) + Send>>;
-type PacketHook = Option<Box<dyn FnMut(Direction, PacketView<'_>) + Send>>;
-
-/// The closures of one client.
-#[derive(Default)]
-pub(super) struct Hooks {
-    pub(super) on_connect: Hook<ConnectInfo>,
-    pub(super) on_connect_failure: Hook<ConnectError>,
-    pub(super) on_disconnect: Hook<DisconnectInfo>,
-    pub(super) on_message: MessageHook,
-    pub(super) on_publish: ResultHook<Receipt, PublishError>,
-    pub(super) on_subscribe: ResultHook<SubscribeReceipt, RequestError>,
-    pub(super) on_unsubscribe: ResultHook<SubscribeReceipt, RequestError>,
-    pub(super) on_idle: IdleHook,
-    pub(super) on_packet: PacketHook,
-}
-
-/// Calls the closures, one at a time, on the driver task and with no lock held.
-pub(super) struct HookCaller {
-    hooks: Hooks,
-    handle: Handle,
-    /// The hook that panicked: no other is called after it.
-    panicked: Option<&'static str>,
-}
-
-impl HookCaller {
-    pub(super) fn new(hooks: Hooks, handle: Handle) -> HookCaller {
-        HookCaller { hooks, handle, panicked: None }
-    }
-
-    /// The name of the hook that panicked, if one has.
-    pub(super) fn panicked(&self) -> Option<&'static str> {
-        self.panicked
-    }
-
-    pub(super) fn on_connect(&mut self, info: &ConnectInfo) {
-        if let Some(hook) = &mut self.hooks.on_connect {
-            contain("on_connect", &mut self.panicked, || hook(info, &self.handle));
-        }
-    }
-
-    pub(super) fn on_connect_failure(&mut self, error: &ConnectError) {
-        if let Some(hook) = &mut self.hooks.on_connect_failure {
-            contain("on_connect_failure", &mut self.panicked, || hook(error, &self.handle));
-        }
-    }
-
-    pub(super) fn on_disconnect(&mut self, info: &DisconnectInfo) {
-        if let Some(hook) = &mut self.hooks.on_disconnect {
-            contain("on_disconnect", &mut self.panicked, || hook(info, &self.handle));
-        }
-    }
-
-    /// A message whose hook panics counts as dealt with: it would only bring the next one down.
-    pub(super) fn on_message(&mut self, message: &MessageRef<'_>) -> Flow {
-        let Some(hook) = &mut self.hooks.on_message else { return Flow::Continue };
-        contain("on_message", &mut self.panicked, || hook(message, &self.handle))
-            .unwrap_or(Flow::Taken)
-    }
-
-    pub(super) fn on_publish(&mut self, ticket: Ticket, result: &Result<Receipt, PublishError>) {
-        if let Some(hook) = &mut self.hooks.on_publish {
-            contain("on_publish", &mut self.panicked, || hook(ticket, result, &self.handle));
-        }
-    }
-
-    pub(super) fn on_subscribe(
-        &mut self,
-        ticket: Ticket,
-        result: &Result<SubscribeReceipt, RequestError>,
-    ) {
-        if let Some(hook) = &mut self.hooks.on_subscribe {
-            contain("on_subscribe", &mut self.panicked, || hook(ticket, result, &self.handle));
-        }
-    }
-
-    pub(super) fn on_unsubscribe(
-        &mut self,
-        ticket: Ticket,
-        result: &Result<SubscribeReceipt, RequestError>,
-    ) {
-        if let Some(hook) = &mut self.hooks.on_unsubscribe {
-            contain("on_unsubscribe", &mut self.panicked, || hook(ticket, result, &self.handle));
-        }
-    }
-
-    pub(super) fn on_idle(&mut self) {
-        if let Some(hook) = &mut self.hooks.on_idle {
-            contain("on_idle", &mut self.panicked, || hook(&self.handle));
-        }
-    }
-
-    pub(super) fn observes_packets(&self) -> bool {
-        self.hooks.on_packet.is_some()
-    }
-
-    pub(super) fn on_packet(&mut self, direction: Direction, packet: &Packet<'_>, size: usize) {
-        if let Some(hook) = &mut self.hooks.on_packet {
-            let view = PacketView { packet, size };
-            contain("on_packet", &mut self.panicked, || hook(direction, view));
-        }
-    }
-}
-
-/// Calls `hook` unless one has panicked before; `None` when it or an earlier one panicked.
-fn contain<T>(
-    name: &'static str,
-    panicked: &mut Option<&'static str>,
-    hook: impl FnOnce() -> T,
-) -> Option<T> {
-    if panicked.is_some() {
-        return None;
-    }
-    // What the closure has captured is dropped without being called again.
-    match catch_unwind(AssertUnwindSafe(hook)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            tracing::error!(hook = name, panic = panic_text(&*payload), "a hook panicked");
-            *panicked = Some(name);
-            None
-        }
-    }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("not a text")
-}
-
-pub(super) fn subscribe_bytes(request: &SubscribeRequest) -> usize {
-    request.filters.iter().map(|(filter, _)| filter.len()).sum()
-}
-
-pub(super) fn unsubscribe_bytes(request: &UnsubscribeRequest) -> usize {
-    request.filters.iter().map(|filter| filter.len()).sum()
 }

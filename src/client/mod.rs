@@ -19,8 +19,11 @@
 //! | size of a packet | [`maximum_packet_size`](ClientBuilder::maximum_packet_size) | the connection is closed with PACKET_TOO_LARGE |
 
 mod acks;
+mod attempt;
+mod callbacks;
 mod dispatch;
 mod error;
+mod handle;
 mod hooks;
 mod info;
 mod mailbox;
@@ -43,11 +46,13 @@ use crate::codec::{Properties, ReasonCode, SubscribeOptions, TopicFilter};
 use crate::net::EndpointError;
 
 pub use self::acks::{AckHandle, Acks};
+pub use self::attempt::Attempt;
 pub use self::error::{
     BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic, PublishError,
     RequestError, SubscribeError, UnsubscribeError,
 };
-pub use self::hooks::{Flow, Handle, PacketView};
+pub use self::handle::Handle;
+pub use self::hooks::{BeforeConnect, Failure, Flow, Hooks, LogLevel, PacketView};
 pub use self::info::{
     CloseReason, ConnectInfo, DisconnectCause, DisconnectInfo, DisconnectedBy, State, Stats,
 };

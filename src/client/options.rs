@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::codec::{Properties, Version};
-use crate::driver::{self, Direction};
+use crate::driver;
 #[cfg(feature = "socks5")]
 use crate::net::Proxy;
 #[cfg(feature = "tls")]
@@ -18,14 +18,14 @@ use crate::net::TlsConfig;
 #[cfg(feature = "websocket")]
 use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
-use crate::session::{Backoff, Config, Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
+use crate::session::{Backoff, Config, SessionLoss, Will};
 
 use super::acks::Acks;
-use super::error::{BuildError, ConnectError, PublishError, RequestError};
-use super::hooks::{Flow, Handle, HookCaller, Hooks, PacketView};
-use super::info::{ConnectInfo, Counters, DisconnectInfo, State};
+use super::callbacks::{HookCaller, HookSet};
+use super::error::BuildError;
+use super::handle::Handle;
+use super::info::{Counters, State};
 use super::mailbox::Mailbox;
-use super::message::MessageRef;
 use super::shared::Shared;
 use super::stream::{Inbox, Queue, Slow};
 use super::task::Task;
@@ -59,7 +59,7 @@ pub struct ClientBuilder {
     stream_limits: StreamLimits,
     acks: Acks,
     slow: Slow,
-    hooks: Hooks,
+    pub(super) hooks: HookSet,
 }
 
 /// Decides what follows when a connection is lost.
@@ -130,7 +130,7 @@ impl ClientBuilder {
             stream_limits: StreamLimits { messages: 1000, bytes: 16 << 20 },
             acks: Acks::default(),
             slow: Slow::default(),
-            hooks: Hooks::default(),
+            hooks: HookSet::default(),
         }
     }
 
@@ -333,85 +333,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the hook for each connection that the broker accepts.
-    pub fn on_connect(mut self, hook: impl FnMut(&ConnectInfo, &Handle) + Send + 'static) -> Self {
-        self.hooks.on_connect = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for each attempt to connect that fails.
-    pub fn on_connect_failure(
-        mut self,
-        hook: impl FnMut(&ConnectError, &Handle) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_connect_failure = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for the end of each accepted connection.
-    pub fn on_disconnect(
-        mut self,
-        hook: impl FnMut(&DisconnectInfo, &Handle) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_disconnect = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for each message received, before the streams get it.
-    ///
-    /// This is the fast path: the message is lent from the bytes that arrived, and when the hook
-    /// answers [`Flow::Taken`] nothing is copied or allocated for it.
-    pub fn on_message(
-        mut self,
-        hook: impl FnMut(&MessageRef<'_>, &Handle) -> Flow + Send + 'static,
-    ) -> Self {
-        self.hooks.on_message = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for the end of each publish, before its [`Delivery`](super::Delivery) knows.
-    pub fn on_publish(
-        mut self,
-        hook: impl FnMut(Ticket, &Result<Receipt, PublishError>, &Handle) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_publish = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for the end of each subscribe, with one reason per filter.
-    pub fn on_subscribe(
-        mut self,
-        hook: impl FnMut(Ticket, &Result<SubscribeReceipt, RequestError>, &Handle) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_subscribe = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for the end of each unsubscribe.
-    pub fn on_unsubscribe(
-        mut self,
-        hook: impl FnMut(Ticket, &Result<SubscribeReceipt, RequestError>, &Handle) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_unsubscribe = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for the moment when all bytes received so far are handled and no more are
-    /// waiting: the time to write out what `on_message` gathered.
-    pub fn on_idle(mut self, hook: impl FnMut(&Handle) + Send + 'static) -> Self {
-        self.hooks.on_idle = Some(Box::new(hook));
-        self
-    }
-
-    /// Sets the hook for each packet, sent or received. Every packet is decoded once more for it.
-    pub fn on_packet(
-        mut self,
-        hook: impl FnMut(Direction, PacketView<'_>) + Send + 'static,
-    ) -> Self {
-        self.hooks.on_packet = Some(Box::new(hook));
-        self
-    }
-
     /// Starts the client: a task on the current Tokio runtime that connects and stays until the
     /// client ends. It does not wait for the network; [`Client::connected`] does.
     ///
@@ -466,7 +387,9 @@ impl ClientBuilder {
             HookCaller::new(self.hooks, handle),
             Arc::clone(&inbox),
             Dialing {
-                target: Arc::new(Target { endpoint: self.endpoint, options: connect_options }),
+                endpoint: self.endpoint,
+                options: Arc::new(connect_options),
+                client_id: None,
                 backoff,
                 longest_delay,
                 retry_first: self.retry_first_connect,
@@ -491,18 +414,15 @@ impl fmt::Debug for ClientBuilder {
 
 /// How connections are made, and made again.
 pub(super) struct Dialing {
-    pub(super) target: Arc<Target>,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: Arc<ConnectOptions>,
+    /// The client identifier, once a hook has changed that of the session.
+    pub(super) client_id: Option<Box<str>>,
     /// `None` when there are no further attempts.
     pub(super) backoff: Option<Backoff>,
     /// The delay where only somebody's intervention can help.
     pub(super) longest_delay: Duration,
     pub(super) retry_first: bool,
-}
-
-/// What to connect to, and how.
-pub(super) struct Target {
-    pub(super) endpoint: Endpoint,
-    pub(super) options: ConnectOptions,
 }
 
 /// How long a connection must last for the back-off to begin again.

@@ -16,7 +16,7 @@ use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequ
 
 use super::acks::Acks;
 use super::error::{InvalidTopic, RequestError};
-use super::hooks::{subscribe_bytes, unsubscribe_bytes};
+use super::handle::{subscribe_bytes, unsubscribe_bytes};
 use super::mailbox::{Command, NotAdmitted};
 use super::message::Message;
 use super::options::StreamLimits;

@@ -19,16 +19,19 @@ use tracing::Instrument;
 
 use crate::codec::{Properties, ReasonCode};
 use crate::driver::{Link, LinkEnd, LinkInbox, Scratch};
-use crate::net;
+use crate::net::{self, ConnectOptions, Endpoint};
 use crate::session::{
     Config, End, RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why,
 };
 
 use super::OutgoingMessage;
+use super::attempt::Attempt;
+use super::callbacks::{BeforeConnectBy, HookCaller};
 use super::dispatch::{Connection, Dispatch};
 use super::error::{ConnectError, DisconnectError, PublishError, RequestError};
-use super::hooks::{HookCaller, subscribe_bytes, unsubscribe_bytes};
-use super::info::{CloseReason, DisconnectCause, DisconnectInfo, State};
+use super::handle::{subscribe_bytes, unsubscribe_bytes};
+use super::hooks::{Failure, LogLevel};
+use super::info::{CloseReason, DisconnectCause, DisconnectInfo, DisconnectedBy, State};
 use super::mailbox::Command;
 use super::options::Dialing;
 use super::shared::Shared;
@@ -37,6 +40,8 @@ use super::stream::Queue;
 /// Runs one client.
 pub(super) struct Task {
     shared: Arc<Shared>,
+    /// The settings, of which hooks may have an attempt depart.
+    config: Arc<Config>,
     session: Session,
     dispatch: Dispatch,
     dialing: Dialing,
@@ -86,7 +91,8 @@ impl Task {
         dialing: Dialing,
     ) -> Task {
         Task {
-            session: Session::new(config, client_id, seed),
+            session: Session::new(Arc::clone(&config), client_id, seed),
+            config,
             dispatch: Dispatch::new(Arc::clone(&shared), hooks, inbox),
             shared,
             dialing,
@@ -107,6 +113,7 @@ impl Task {
         let life = async move {
             let reason = self.live().await;
             tracing::info!(%reason, "client ended");
+            self.dispatch.hooks.log(LogLevel::Info, || format!("ended: {}", chain(&reason)));
             self.finish(reason);
         };
         life.instrument(span)
@@ -133,10 +140,19 @@ impl Task {
 
     /// Makes one attempt to connect, and stays with the connection if there is one.
     async fn connect(&mut self) -> Outcome {
-        let deadline = now().checked_add(self.dialing.target.options.connect_timeout);
-        let target = Arc::clone(&self.dialing.target);
+        let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
+            // Boxed: a client without these hooks does not carry what they need.
+            match Box::pin(self.prepare()).await {
+                Ok(prepared) => prepared,
+                Err(outcome) => return *outcome,
+            }
+        } else {
+            (self.dialing.endpoint.clone(), Arc::clone(&self.dialing.options))
+        };
+        self.dispatch.hooks.log(LogLevel::Debug, || format!("connecting to {endpoint}"));
+        let deadline = now().checked_add(options.connect_timeout);
         // Boxed: a client that is connected does not carry the largest of the ways to connect.
-        let mut dial = Some(Box::pin(net::connect(&target.endpoint, &target.options)));
+        let mut dial = Some(Box::pin(async move { net::connect(&endpoint, &options).await }));
         let dialed = poll_fn(|cx| {
             if let Some(dial) = &mut dial
                 && let Poll::Ready(dialed) = dial.as_mut().poll(cx)
@@ -154,21 +170,64 @@ impl Task {
         }
     }
 
+    /// Has the hooks change the attempt.
+    async fn prepare(&mut self) -> Result<(Endpoint, Arc<ConnectOptions>), Box<Outcome>> {
+        let options = (*self.dialing.options).clone();
+        let after = options.connect_timeout;
+        let until = now().checked_add(after);
+        let unchanged = self.dialing.client_id.as_deref().unwrap_or(self.session.client_id());
+        let unchanged: Box<str> = unchanged.into();
+        let endpoint = self.dialing.endpoint.clone();
+        let mut attempt = Attempt::new(self.attempts, endpoint, &unchanged, &self.config, options);
+        self.dispatch.hooks.on_pre_connect(&mut attempt);
+        for by in [BeforeConnectBy::Closure, BeforeConnectBy::Object] {
+            let begun = self.dispatch.hooks.before_connect(by, attempt);
+            let Some(mut changing) = begun else { return Err(Box::new(Outcome::Stopped)) };
+            attempt = poll_fn(|cx| {
+                let failed = |error| Poll::Ready(Err(Box::new(Outcome::ConnectFailed(error))));
+                match self.dispatch.hooks.poll_before_connect(&mut changing, cx) {
+                    Some(Poll::Ready(Ok(attempt))) => return Poll::Ready(Ok(attempt)),
+                    Some(Poll::Ready(Err(error))) => {
+                        return failed(ConnectError::Hook(error.into()));
+                    }
+                    Some(Poll::Pending) => {}
+                    None => return Poll::Ready(Err(Box::new(Outcome::Stopped))),
+                }
+                match self.poll_offline(cx, until) {
+                    Poll::Ready(Ok(())) => failed(ConnectError::HookTimeout { after }),
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(Box::new(Outcome::Stopped))),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await?;
+        }
+        if *attempt.client_id != *unchanged {
+            self.dialing.client_id = Some(unchanged);
+        }
+        let applied = attempt.apply(&self.config, &mut self.session);
+        let (endpoint, options) =
+            applied.map_err(|error| Box::new(Outcome::ConnectFailed(error)))?;
+        Ok((endpoint, Arc::new(options)))
+    }
+
     /// Decides what follows: the delay of the next attempt, or the end of the client.
     fn consider(&mut self, outcome: Outcome) -> ControlFlow<CloseReason, Duration> {
         let decision = match outcome {
             Outcome::Stopped => return ControlFlow::Break(self.stopped()),
             Outcome::ConnectFailed(error) => {
                 self.shared.counters.connect_failures.add(1);
-                let delay = self.retry_delay(&error);
+                let planned = self.retry_delay(&error);
+                let delay = self.dispatch.hooks.on_retry(Failure::Connect(&error), planned);
                 tracing::warn!(error = %chain(&error), ?delay, "could not connect");
+                self.log_loss("could not connect", &error, delay);
                 self.dispatch.hooks.on_connect_failure(&error);
                 delay.ok_or(CloseReason::ConnectFailed(error))
             }
             Outcome::Disconnected { cause, accepted_at } => {
                 self.ever_connected = true;
                 self.attempts = 0;
-                let delay = match &mut self.dialing.backoff {
+                let ours = cause.by() == DisconnectedBy::User && cause.is_final();
+                let planned = match &mut self.dialing.backoff {
                     Some(backoff) if !cause.is_final() && self.farewell.is_none() => {
                         backoff.handle_connected(accepted_at);
                         backoff.handle_disconnected(now());
@@ -176,9 +235,20 @@ impl Task {
                     }
                     _ => None,
                 };
+                let delay = if ours || self.farewell.is_some() {
+                    planned
+                } else {
+                    self.dispatch.hooks.on_retry(Failure::Disconnect(&cause), planned)
+                };
                 match &cause {
-                    DisconnectCause::User => tracing::info!("disconnected"),
-                    cause => tracing::warn!(cause = %chain(cause), ?delay, "connection lost"),
+                    DisconnectCause::User => {
+                        tracing::info!("disconnected");
+                        self.dispatch.hooks.log(LogLevel::Info, || "disconnected".into());
+                    }
+                    cause => {
+                        tracing::warn!(cause = %chain(cause), ?delay, "connection lost");
+                        self.log_loss("connection lost", cause, delay);
+                    }
                 }
                 let info = DisconnectInfo { cause, will_reconnect_in: delay };
                 self.dispatch.hooks.on_disconnect(&info);
@@ -193,6 +263,16 @@ impl Task {
             Ok(delay) => ControlFlow::Continue(delay),
             Err(reason) => ControlFlow::Break(reason),
         }
+    }
+
+    fn log_loss(&mut self, what: &str, error: &dyn std::error::Error, delay: Option<Duration>) {
+        self.dispatch.hooks.log(LogLevel::Warn, || {
+            let next = match delay {
+                Some(delay) => format!("trying again in {delay:?}"),
+                None => "not trying again".into(),
+            };
+            format!("{what}: {}; {next}", chain(error))
+        });
     }
 
     fn retry_delay(&mut self, error: &ConnectError) -> Option<Duration> {
@@ -382,8 +462,7 @@ impl Task {
     }
 
     fn connect_error(&self, end: Option<End>, served: Served) -> ConnectError {
-        let no_answer =
-            ConnectError::NoAnswer { after: self.dialing.target.options.connect_timeout };
+        let no_answer = ConnectError::NoAnswer { after: self.session.config().connack_timeout };
         match (end, served) {
             (Some(End::Refused { reason, properties }), _) => {
                 ConnectError::Refused { reason, properties }
@@ -573,7 +652,7 @@ fn request_error(reason: RefusedReason) -> RequestError {
 }
 
 /// The error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -143,6 +143,23 @@ impl Session {
         }
     }
 
+    /// Changes the settings for the links to come, to ones that pass [`Config::check`] for this
+    /// client identifier. The version must stay as it is, and there must be no link.
+    ///
+    /// Another identifier belongs to another session of the broker's: what is in flight is dealt with
+    /// as if the broker had lost its session, and all subscriptions are made again.
+    pub fn reconfigure(&mut self, config: Arc<Config>, client_id: &str) {
+        debug_assert!(matches!(self.state, State::Offline), "the settings of a link are fixed");
+        debug_assert_eq!(config.version, self.config.version, "a session has one version");
+        self.config = config;
+        if *self.client_id != *client_id {
+            self.client_id = client_id.into();
+            self.lifetime = Lifetime::Ended;
+            // A session that the broker then has is not known to have the subscriptions of this one.
+            self.unanswered = self.unanswered.max(1);
+        }
+    }
+
     /// Takes note of a new link: CONNECT becomes pending output \[MQTT-3.1.0-1\].
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_disconnected(now);

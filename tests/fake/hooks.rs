@@ -1,9 +1,17 @@
 //! Hooks: which, in what order, with what in their hands, and what happens when one panics.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use midge::client::{CloseReason, Direction, DisconnectCause, EnqueueError};
-use midge::{ClientBuilder, Flow, Properties, QoS, ReasonCode, SubscribeOptions, Version};
+use midge::client::{
+    Attempt, BeforeConnect, CloseReason, ConnectError, ConnectInfo, Direction, DisconnectCause,
+    DisconnectInfo, EnqueueError, Failure, Hooks, LogLevel, PacketView, PublishError, Receipt,
+    RequestError, SubscribeReceipt, Ticket,
+};
+use midge::{
+    ClientBuilder, Flow, Handle, MessageRef, Properties, QoS, ReasonCode, Reconnect,
+    SubscribeOptions, Version,
+};
 
 use crate::support::Script;
 use crate::{VERSIONS, accepted, builder, closed, connack, soon};
@@ -256,4 +264,165 @@ async fn on_disconnect_tells_who_and_why() {
     drop(peer);
     closed(&client).await;
     assert_eq!(log.take(), ["Server 152 None"]);
+}
+
+/// Keeps a log of all calls.
+struct Everything(Log);
+
+impl Hooks for Everything {
+    fn on_pre_connect(&mut self, attempt: &mut Attempt) {
+        self.0.add(format!("pre-connect {}", attempt.number));
+    }
+
+    fn before_connect(&mut self, attempt: Attempt) -> BeforeConnect {
+        self.0.add(format!("before {}", attempt.number));
+        Box::pin(async move { Ok(attempt) })
+    }
+
+    fn on_connect(&mut self, info: &ConnectInfo, _: &Handle) {
+        self.0.add(format!("connect {}", info.client_id));
+    }
+
+    fn on_connect_failure(&mut self, error: &ConnectError, _: &Handle) {
+        self.0.add(format!("failure {error}"));
+    }
+
+    fn on_disconnect(&mut self, info: &DisconnectInfo, _: &Handle) {
+        self.0.add(format!("disconnect {}", info.cause));
+    }
+
+    fn on_retry(&mut self, _: Failure<'_>, planned: Option<Duration>) -> Option<Duration> {
+        self.0.add(format!("retry {}", planned.is_some()));
+        planned
+    }
+
+    fn on_message(&mut self, message: &MessageRef<'_>, _: &Handle) -> Flow {
+        self.0.add(format!("message {}", message.topic()));
+        Flow::Refused(ReasonCode::NOT_AUTHORIZED)
+    }
+
+    fn on_publish(&mut self, _: Ticket, result: &Result<Receipt, PublishError>, _: &Handle) {
+        self.0.add(format!("publish {}", result.is_ok()));
+    }
+
+    fn on_subscribe(
+        &mut self,
+        _: Ticket,
+        result: &Result<SubscribeReceipt, RequestError>,
+        _: &Handle,
+    ) {
+        self.0.add(format!("subscribe {}", result.is_ok()));
+    }
+
+    fn on_unsubscribe(
+        &mut self,
+        _: Ticket,
+        result: &Result<SubscribeReceipt, RequestError>,
+        _: &Handle,
+    ) {
+        self.0.add(format!("unsubscribe {}", result.is_ok()));
+    }
+
+    fn on_idle(&mut self, _: &Handle) {
+        self.0.add("idle");
+    }
+
+    fn observes_packets(&self) -> bool {
+        true
+    }
+
+    fn on_packet(&mut self, direction: Direction, packet: PacketView<'_>) {
+        self.0.add(format!("{direction:?} {}", packet.packet_type()));
+    }
+
+    fn log_level(&self) -> Option<LogLevel> {
+        Some(LogLevel::Info)
+    }
+
+    fn on_log(&mut self, level: LogLevel, text: &str) {
+        self.0.add(format!("{level}: {text}"));
+    }
+}
+
+#[tokio::test]
+async fn an_object_takes_every_call_after_the_closures() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let closure = log.clone();
+    let builder = builder(&script, Version::V5)
+        .hooks(Everything(log.clone()))
+        .on_connect(move |_, _| closure.add("closure first"))
+        .reconnect(Reconnect::Backoff { first: Duration::ZERO, max: Duration::ZERO });
+    let (client, _inbox) = builder.start().unwrap();
+    drop(script.accept().await);
+    let mut peer = script.accept_with(connack(Version::V5)).await;
+    soon(client.connected()).await.unwrap();
+    let (stream, ()) = tokio::join!(soon(client.subscribe("a")), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 04 0001 00 00").await;
+    });
+    peer.send("32 06 0001 'a' 0001 00").await;
+    peer.expect("40 03 0001 87").await;
+    let ((), ended) = tokio::join!(
+        async {
+            peer.expect_packet(0xA2).await;
+            peer.send("B0 04 0002 00 00").await;
+        },
+        soon(stream.unwrap().unsubscribe())
+    );
+    ended.unwrap();
+    soon(client.publish("t", "x")).await.unwrap();
+    soon(client.disconnect()).await.unwrap();
+    let mut seen = log.take();
+    let before: Vec<_> = seen.iter().take(4).cloned().collect();
+    assert_eq!(before[..3], ["pre-connect 1", "before 1", "Sent CONNECT"]);
+    for wanted in ["idle", "publish true", "Received PUBLISH", "Sent PUBACK", "Sent DISCONNECT"] {
+        assert!(seen.iter().any(|entry| entry == wanted), "{wanted}: {seen:?}");
+    }
+    seen.retain(|entry| {
+        !["Sent ", "Received ", "idle", "publish "].iter().any(|other| entry.starts_with(other))
+    });
+    let failed = "the connection was closed before the broker answered CONNECT";
+    assert_eq!(
+        seen,
+        [
+            "pre-connect 1",
+            "before 1",
+            "retry true",
+            &format!("warning: could not connect: {failed}; trying again in 0ns"),
+            &format!("failure {failed}"),
+            "pre-connect 2",
+            "before 2",
+            "info: connected as \"c\"",
+            "closure first",
+            "connect c",
+            "subscribe true",
+            "message a",
+            "unsubscribe true",
+            "info: disconnected",
+            "disconnect disconnected as asked",
+            "info: ended: the application disconnected",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_log_has_levels() {
+    for (level, wanted) in [(LogLevel::Warn, false), (LogLevel::Trace, true)] {
+        let script = Script::listen().await;
+        let log = Log::default();
+        let builder = builder(&script, Version::V311).on_log(level, {
+            let log = log.clone();
+            move |level, text| log.add(format!("{level}: {text}"))
+        });
+        let (client, _inbox, peer) = accepted(&script, builder, connack(Version::V311)).await;
+        drop(peer);
+        closed(&client).await;
+        let seen = log.take();
+        let warning =
+            "warning: connection lost: the broker closed the connection; not trying again";
+        assert!(seen.iter().any(|entry| entry == warning), "{seen:?}");
+        assert_eq!(seen.contains(&"trace: sending CONNECT, 15 bytes".into()), wanted, "{seen:?}");
+        assert_eq!(seen.len() > 1, wanted, "{seen:?}");
+    }
 }

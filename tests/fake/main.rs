@@ -5,6 +5,7 @@
 mod support;
 
 mod acks;
+mod attempts;
 mod cancel;
 mod connect;
 mod disconnect;
