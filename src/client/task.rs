@@ -5,6 +5,8 @@
 //!   \--failed------------------------^      commands are taken in all three
 //! ```
 
+mod connecting;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
@@ -18,24 +20,24 @@ use tokio::time::Sleep;
 use tracing::Instrument;
 
 use crate::codec::{Properties, ReasonCode};
-use crate::driver::{Link, LinkEnd, LinkInbox, Scratch};
-use crate::net::{self, ConnectOptions, Endpoint};
+use crate::driver::{Link, LinkInbox, Scratch};
+use crate::net;
 use crate::session::{
-    Config, End, RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why,
+    Config, RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why,
 };
 
 use super::OutgoingMessage;
-use super::attempt::Attempt;
-use super::callbacks::{BeforeConnectBy, HookCaller};
+use super::callbacks::HookCaller;
 use super::dispatch::{Connection, Dispatch};
-use super::error::{ConnectError, DisconnectError, PublishError, RequestError};
+use super::error::{DisconnectError, PublishError, RequestError};
 use super::handle::{subscribe_bytes, unsubscribe_bytes};
-use super::hooks::{Failure, LogLevel};
-use super::info::{CloseReason, DisconnectCause, DisconnectInfo, DisconnectedBy, State};
+use super::hooks::LogLevel;
+use super::info::{CloseReason, State};
 use super::mailbox::Command;
 use super::options::Dialing;
 use super::shared::Shared;
 use super::stream::Queue;
+use connecting::{Outcome, Served};
 
 /// Runs one client.
 pub(super) struct Task {
@@ -64,20 +66,6 @@ enum Farewell {
     },
     /// Nobody can ask for anything any more: what was admitted has until then to be finished.
     HandlesGone { by: Instant },
-}
-
-/// How an attempt to connect, or the connection that came of it, has ended.
-enum Outcome {
-    Stopped,
-    ConnectFailed(ConnectError),
-    Disconnected { cause: DisconnectCause, accepted_at: Instant },
-}
-
-/// How a served link has ended.
-enum Served {
-    Link(LinkEnd),
-    /// There was no CONNACK in time.
-    NoAnswer,
 }
 
 impl Task {
@@ -135,154 +123,6 @@ impl Task {
             if let Err(reason) = poll_fn(|cx| self.poll_offline(cx, until)).await {
                 return reason;
             }
-        }
-    }
-
-    /// Makes one attempt to connect, and stays with the connection if there is one.
-    async fn connect(&mut self) -> Outcome {
-        let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
-            // Boxed: a client without these hooks does not carry what they need.
-            match Box::pin(self.prepare()).await {
-                Ok(prepared) => prepared,
-                Err(outcome) => return *outcome,
-            }
-        } else {
-            (self.dialing.endpoint.clone(), Arc::clone(&self.dialing.options))
-        };
-        self.dispatch.hooks.log(LogLevel::Debug, || format!("connecting to {endpoint}"));
-        let deadline = now().checked_add(options.connect_timeout);
-        // Boxed: a client that is connected does not carry the largest of the ways to connect.
-        let mut dial = Some(Box::pin(async move { net::connect(&endpoint, &options).await }));
-        let dialed = poll_fn(|cx| {
-            if let Some(dial) = &mut dial
-                && let Poll::Ready(dialed) = dial.as_mut().poll(cx)
-            {
-                return Poll::Ready(Some(dialed));
-            }
-            self.poll_offline(cx, None).map(|_| None)
-        })
-        .await;
-        drop(dial);
-        match dialed {
-            None => Outcome::Stopped,
-            Some(Err(error)) => Outcome::ConnectFailed(ConnectError::Network(Arc::new(error))),
-            Some(Ok(connected)) => Box::pin(self.serve(connected, deadline)).await,
-        }
-    }
-
-    /// Has the hooks change the attempt.
-    async fn prepare(&mut self) -> Result<(Endpoint, Arc<ConnectOptions>), Box<Outcome>> {
-        let options = (*self.dialing.options).clone();
-        let after = options.connect_timeout;
-        let until = now().checked_add(after);
-        let unchanged = self.dialing.client_id.as_deref().unwrap_or(self.session.client_id());
-        let unchanged: Box<str> = unchanged.into();
-        let endpoint = self.dialing.endpoint.clone();
-        let mut attempt = Attempt::new(self.attempts, endpoint, &unchanged, &self.config, options);
-        self.dispatch.hooks.on_pre_connect(&mut attempt);
-        for by in [BeforeConnectBy::Closure, BeforeConnectBy::Object] {
-            let begun = self.dispatch.hooks.before_connect(by, attempt);
-            let Some(mut changing) = begun else { return Err(Box::new(Outcome::Stopped)) };
-            attempt = poll_fn(|cx| {
-                let failed = |error| Poll::Ready(Err(Box::new(Outcome::ConnectFailed(error))));
-                match self.dispatch.hooks.poll_before_connect(&mut changing, cx) {
-                    Some(Poll::Ready(Ok(attempt))) => return Poll::Ready(Ok(attempt)),
-                    Some(Poll::Ready(Err(error))) => {
-                        return failed(ConnectError::Hook(error.into()));
-                    }
-                    Some(Poll::Pending) => {}
-                    None => return Poll::Ready(Err(Box::new(Outcome::Stopped))),
-                }
-                match self.poll_offline(cx, until) {
-                    Poll::Ready(Ok(())) => failed(ConnectError::HookTimeout { after }),
-                    Poll::Ready(Err(_)) => Poll::Ready(Err(Box::new(Outcome::Stopped))),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await?;
-        }
-        if *attempt.client_id != *unchanged {
-            self.dialing.client_id = Some(unchanged);
-        }
-        let applied = attempt.apply(&self.config, &mut self.session);
-        let (endpoint, options) =
-            applied.map_err(|error| Box::new(Outcome::ConnectFailed(error)))?;
-        Ok((endpoint, Arc::new(options)))
-    }
-
-    /// Decides what follows: the delay of the next attempt, or the end of the client.
-    fn consider(&mut self, outcome: Outcome) -> ControlFlow<CloseReason, Duration> {
-        let decision = match outcome {
-            Outcome::Stopped => return ControlFlow::Break(self.stopped()),
-            Outcome::ConnectFailed(error) => {
-                self.shared.counters.connect_failures.add(1);
-                let planned = self.retry_delay(&error);
-                let delay = self.dispatch.hooks.on_retry(Failure::Connect(&error), planned);
-                tracing::warn!(error = %chain(&error), ?delay, "could not connect");
-                self.log_loss("could not connect", &error, delay);
-                self.dispatch.hooks.on_connect_failure(&error);
-                delay.ok_or(CloseReason::ConnectFailed(error))
-            }
-            Outcome::Disconnected { cause, accepted_at } => {
-                self.ever_connected = true;
-                self.attempts = 0;
-                let ours = cause.by() == DisconnectedBy::User && cause.is_final();
-                let planned = match &mut self.dialing.backoff {
-                    Some(backoff) if !cause.is_final() && self.farewell.is_none() => {
-                        backoff.handle_connected(accepted_at);
-                        backoff.handle_disconnected(now());
-                        Some(backoff.next_delay())
-                    }
-                    _ => None,
-                };
-                let delay = if ours || self.farewell.is_some() {
-                    planned
-                } else {
-                    self.dispatch.hooks.on_retry(Failure::Disconnect(&cause), planned)
-                };
-                match &cause {
-                    DisconnectCause::User => {
-                        tracing::info!("disconnected");
-                        self.dispatch.hooks.log(LogLevel::Info, || "disconnected".into());
-                    }
-                    cause => {
-                        tracing::warn!(cause = %chain(cause), ?delay, "connection lost");
-                        self.log_loss("connection lost", cause, delay);
-                    }
-                }
-                let info = DisconnectInfo { cause, will_reconnect_in: delay };
-                self.dispatch.hooks.on_disconnect(&info);
-                delay.ok_or(match info.cause {
-                    DisconnectCause::User => CloseReason::User,
-                    cause => CloseReason::Disconnected(cause),
-                })
-            }
-        };
-        match decision {
-            _ if self.dispatch.hooks.panicked().is_some() => ControlFlow::Break(self.stopped()),
-            Ok(delay) => ControlFlow::Continue(delay),
-            Err(reason) => ControlFlow::Break(reason),
-        }
-    }
-
-    fn log_loss(&mut self, what: &str, error: &dyn std::error::Error, delay: Option<Duration>) {
-        self.dispatch.hooks.log(LogLevel::Warn, || {
-            let next = match delay {
-                Some(delay) => format!("trying again in {delay:?}"),
-                None => "not trying again".into(),
-            };
-            format!("{what}: {}; {next}", chain(error))
-        });
-    }
-
-    fn retry_delay(&mut self, error: &ConnectError) -> Option<Duration> {
-        let backoff = self.dialing.backoff.as_mut()?;
-        match (self.ever_connected, error.is_retryable()) {
-            (false, true) if self.dialing.retry_first => Some(backoff.next_delay()),
-            (false, _) => None,
-            (true, true) => Some(backoff.next_delay()),
-            // What worked before may work again, once somebody has seen to it.
-            (true, false) => Some(self.dialing.longest_delay),
         }
     }
 
@@ -429,82 +269,6 @@ impl Task {
                 self.session.disconnect(now, ReasonCode::SUCCESS, Properties::default()).is_ok()
             }
             _ => false,
-        }
-    }
-
-    /// Puts together what the session and the link say of the end of a connection.
-    fn outcome(&mut self, served: Served) -> Outcome {
-        let connection = std::mem::take(&mut self.dispatch.connection);
-        let end = connection.end.map(|end| *end);
-        if matches!(end, Some(End::Requested)) {
-            return self.requested_outcome(served, connection.accepted_at);
-        }
-        let Some(accepted_at) = connection.accepted_at else {
-            return Outcome::ConnectFailed(self.connect_error(end, served));
-        };
-        let cause = match (end, served) {
-            (Some(End::ServerDisconnect { reason, properties }), _) => {
-                DisconnectCause::Server { reason, properties }
-            }
-            (Some(End::Protocol(error)), _) => DisconnectCause::Protocol(error),
-            (Some(End::PacketTimeout), _) => DisconnectCause::PacketTimeout,
-            // The others come before CONNACK only.
-            (Some(_), _) => DisconnectCause::PingTimeout,
-            (None, Served::Link(LinkEnd::ClosedByPeer { partial_bytes })) => {
-                DisconnectCause::Closed { partial_bytes }
-            }
-            (None, Served::Link(LinkEnd::Failed(error))) => DisconnectCause::Io(Arc::new(error)),
-            (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => {
-                DisconnectCause::Closed { partial_bytes: 0 }
-            }
-        };
-        Outcome::Disconnected { cause, accepted_at }
-    }
-
-    fn connect_error(&self, end: Option<End>, served: Served) -> ConnectError {
-        let no_answer = ConnectError::NoAnswer { after: self.session.config().connack_timeout };
-        match (end, served) {
-            (Some(End::Refused { reason, properties }), _) => {
-                ConnectError::Refused { reason, properties }
-            }
-            (Some(End::ServerDisconnect { reason, properties }), _) => {
-                ConnectError::ServerDisconnect { reason, properties }
-            }
-            (Some(End::Protocol(error)), _) => ConnectError::Protocol(error),
-            (Some(End::Unsendable(error)), _) => ConnectError::Unsendable(error),
-            (None, Served::Link(LinkEnd::ClosedByPeer { partial_bytes })) => {
-                ConnectError::Closed { partial_bytes }
-            }
-            (None, Served::Link(LinkEnd::Failed(error))) => ConnectError::Io(Arc::new(error)),
-            (Some(_), _) | (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => no_answer,
-        }
-    }
-
-    /// The end that this side wanted, whether or not the broker has heard of it.
-    fn requested_outcome(&mut self, served: Served, accepted_at: Option<Instant>) -> Outcome {
-        let sent = match served {
-            Served::Link(LinkEnd::Failed(error)) => {
-                Err(DisconnectError::Lost(Some(Arc::new(error))))
-            }
-            Served::Link(LinkEnd::ClosedByPeer { .. }) | Served::NoAnswer => {
-                Err(DisconnectError::Lost(None))
-            }
-            Served::Link(LinkEnd::Closed) => Ok(()),
-        };
-        let overrun = std::mem::take(&mut self.dispatch.overrun);
-        if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
-            && let Some(done) = done.take()
-        {
-            let _ = done.send(sent);
-        }
-        let cause = match self.dispatch.hooks.panicked() {
-            Some(hook) => DisconnectCause::HookPanicked(hook),
-            None if overrun && self.farewell.is_none() => DisconnectCause::SlowConsumer,
-            None => DisconnectCause::User,
-        };
-        match accepted_at {
-            Some(accepted_at) => Outcome::Disconnected { cause, accepted_at },
-            None => Outcome::Stopped,
         }
     }
 
