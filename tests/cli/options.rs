@@ -46,7 +46,7 @@ fn options_that_do_not_exist_are_refused() {
         both_refuse(&[word], &format!("unknown option '{word}'"));
     }
     // Each tool has options that the other one has not.
-    for word in ["-m", "-f", "-s", "-l", "-n", "-r", "--repeat", "--repeat-delay"] {
+    for word in ["-m", "-f", "-s", "-l", "-n", "-r", "--repeat"] {
         sub_refuses(&["-t", "a", word, "1"], &format!("unknown option '{word}'"));
     }
     for word in ["-C", "-v", "-N", "-F"] {

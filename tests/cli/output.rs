@@ -162,13 +162,23 @@ fn a_terminal_is_not_steered_by_a_message() {
 
     let Some(broker) = Broker::start() else { return };
     let port = broker.port().to_string();
-    let mut command = midge_sub();
-    command.args(args(&port, &["-t", "#", "-v", "-C", "1", "-W", "30"]));
-    let mut terminal = expectrl::Session::spawn(command).unwrap();
-    broker.wait_for_log("Sending SUBACK to");
-    let payload = "a\x1b]0;title\x07\u{9b}31m\r\u{202e}b";
-    run(midge_pub().args(args(&port, &["-t", "t", "-m", payload]))).success();
-    let output = terminal.expect(expectrl::Eof).unwrap();
-    let shown = String::from_utf8(output.as_bytes().to_vec()).unwrap();
-    assert_eq!(shown, "t a\\x1b]0;title\\x07\\x9b31m\\x0d\\u{202e}b\r\n");
+    let hostile = "a\x1b]0;title\x07\u{9b}31m\r\u{202e}b";
+    run(midge_pub().args(args(&port, &["-r", "-q", "1", "-t", "t", "-m", hostile]))).success();
+    let shown = |option: &[&str], variables: &[(&str, &str)]| {
+        let mut command = midge_sub();
+        command.args(args(&port, &["-t", "#", "-v", "-C", "1", "-W", "30"])).args(option);
+        command.env("TERM", "xterm").env_remove("NO_COLOR").envs(variables.iter().copied());
+        let mut terminal = expectrl::Session::spawn(command).unwrap();
+        terminal.set_expect_timeout(Some(std::time::Duration::from_secs(30)));
+        let output = terminal.expect(expectrl::Eof).unwrap();
+        String::from_utf8(output.as_bytes().to_vec()).unwrap()
+    };
+    let payload = "a\\x1b]0;title\\x07\\x9b31m\\x0d\\u{202e}b";
+    let plain = format!("t {payload}\r\n");
+    let coloured = format!("\x1b[36mt\x1b[0m {payload}\r\n");
+    assert_eq!(shown(&[], &[]), coloured);
+    assert_eq!(shown(&["--color", "never"], &[]), plain);
+    assert_eq!(shown(&[], &[("NO_COLOR", "1")]), plain);
+    assert_eq!(shown(&[], &[("TERM", "dumb")]), plain);
+    assert_eq!(shown(&["--color", "always"], &[("NO_COLOR", "1"), ("TERM", "dumb")]), coloured);
 }

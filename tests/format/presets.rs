@@ -62,3 +62,63 @@ fn json_is_the_same_on_a_terminal() {
         assert_eq!(out, expected);
     }
 }
+
+#[test]
+fn json_is_the_conversion_of_that_name() {
+    let message = message("a/b", b"x");
+    let (expected, _) = try_print_format(Format::parse("%j").unwrap(), &message);
+    assert_eq!(try_print_format(Format::json(), &message).0, expected);
+    assert_eq!(Format::json().header(), None);
+}
+
+#[test]
+fn csv_quotes_what_needs_it_and_is_always_text() {
+    let header = "tst,topic,qos,retain,mid,payloadlen,payload,payload_base64";
+    assert_eq!(Format::csv().header(), Some(header));
+    let row = |topic, payload: &[u8]| {
+        let row = String::from_utf8(print(Format::csv(), payload_message(topic, payload))).unwrap();
+        row.strip_prefix("2026-11-20T11:30:25.336538+0100,").unwrap().to_owned()
+    };
+    fn payload_message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
+        Publish {
+            retain: true,
+            packet_id: packet_id(7),
+            qos: QoS::AtLeastOnce,
+            ..message(topic, payload)
+        }
+    }
+    fn print(format: Format, message: Publish<'_>) -> Vec<u8> {
+        let (out, outcome) = try_print_format(format, &message);
+        outcome.unwrap();
+        out
+    }
+    for (topic, payload, expected) in [
+        ("a/b", &b"21.5"[..], "a/b,1,1,7,4,21.5,\n"),
+        ("a", b"", "a,1,1,7,0,,\n"),
+        ("a,b", b"say \"no\"", "\"a,b\",1,1,7,8,\"say \"\"no\"\"\",\n"),
+        ("a", b"one\ntwo\r", "a,1,1,7,8,\"one\ntwo\r\",\n"),
+        ("a", b" x ", "a,1,1,7,3,\" x \",\n"),
+        ("a", b"\"", "a,1,1,7,1,\"\"\"\",\n"),
+        ("a", b"\0\xff", "a,1,1,7,2,,AP8=\n"),
+    ] {
+        assert_eq!(row(topic, payload), expected, "{topic} {payload:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_topics_and_names() {
+    let print = |format: Format| {
+        let (out, _) = try_print_format(format.colors(true), &message("a/b", b"x"));
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(print(Format::plain()), "x\n");
+    assert_eq!(print(Format::verbose()), "\x1b[36ma/b\x1b[0m x\n");
+    assert_eq!(print(Format::parse("%t %p").unwrap()), "a/b x\n");
+    let json = print(Format::json());
+    assert!(json.starts_with("{\x1b[34m\"tst\"\x1b[0m:\"2026-"), "{json}");
+    assert!(json.ends_with("\x1b[34m\"payload\"\x1b[0m:\"x\"}\n"), "{json}");
+    let mut out = Vec::new();
+    let mut renderer = Renderer::in_zone(Format::json().colors(true), zone()).for_terminal(true);
+    renderer.render_at(&message("a/b", b"x"), now(), &mut out).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), json);
+}

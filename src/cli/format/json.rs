@@ -5,7 +5,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{JsonPayload, PayloadError, escape::escape, reprint::reprint};
+use super::{COLOR_END, JsonPayload, NAME_COLOR, PayloadError, escape::escape, reprint::reprint};
 use crate::codec::{PropertiesRef, Property, PropertyValue, Publish};
 
 /// How many bytes are encoded together: base64 has no padding inside only for multiples of 3.
@@ -22,16 +22,25 @@ pub(super) struct Stamp<'a> {
     pub(super) offset: &'a [u8],
 }
 
+/// How objects look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    /// On several lines.
+    pub(super) pretty: bool,
+    /// With coloured names.
+    pub(super) colors: bool,
+}
+
 /// Appends the object of `message`, or nothing if its payload cannot stand in it.
 pub(super) fn message(
     message: &Publish<'_>,
     stamp: Stamp<'_>,
     payload: JsonPayload,
-    pretty: bool,
+    style: Style,
     out: &mut Vec<u8>,
 ) -> Result<(), PayloadError> {
     let start = out.len();
-    let mut object = Writer { out, pretty, depth: 0 };
+    let mut object = Writer { out, style, depth: 0 };
     object.open();
     object.key("tst");
     object.stamp(stamp);
@@ -59,6 +68,21 @@ pub(super) fn message(
     written
 }
 
+/// User properties as they stand in the object of a message: an array of objects with one member
+/// each.
+pub fn user_properties(properties: PropertiesRef<'_>) -> String {
+    let mut out = Vec::new();
+    let style = Style { pretty: false, colors: false };
+    Writer { out: &mut out, style, depth: 0 }.user_property_array(properties);
+    // Made of strings and ASCII.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Bytes as they stand in the object of a message, but for the quotation marks.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// Begins a line that is indented this deep.
 pub(super) fn line_break(depth: usize, out: &mut Vec<u8>) {
     out.push(b'\n');
@@ -68,7 +92,7 @@ pub(super) fn line_break(depth: usize, out: &mut Vec<u8>) {
 /// Writes objects.
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
-    pretty: bool,
+    style: Style,
     depth: usize,
 }
 
@@ -80,7 +104,7 @@ impl Writer<'_> {
 
     fn close(&mut self) {
         self.depth -= 1;
-        if self.pretty {
+        if self.style.pretty {
             line_break(self.depth, self.out);
         }
         self.out.push(b'}');
@@ -88,20 +112,12 @@ impl Writer<'_> {
 
     /// Begins a member; `key` needs no escapes.
     fn key(&mut self, key: &str) {
-        self.before_member();
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-        self.after_key();
+        self.name(key, "");
     }
 
     /// As [`key`](Self::key), for the base64 of what is no text.
     fn base64(&mut self, key: &str, bytes: &[u8]) {
-        self.before_member();
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"_base64\":");
-        self.after_key();
+        self.name(key, "_base64");
         self.out.push(b'"');
         let mut text = [0; BASE64_CHUNK_BYTES / 3 * 4];
         for chunk in bytes.chunks(BASE64_CHUNK_BYTES) {
@@ -112,18 +128,34 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
+    fn name(&mut self, key: &str, suffix: &str) {
+        self.before_member();
+        if self.style.colors {
+            self.out.extend_from_slice(NAME_COLOR);
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(suffix.as_bytes());
+        self.out.push(b'"');
+        if self.style.colors {
+            self.out.extend_from_slice(COLOR_END);
+        }
+        self.out.push(b':');
+        self.after_key();
+    }
+
     fn before_member(&mut self) {
         // Whatever a value ends in, it is not an opening brace.
         if self.out.last() != Some(&b'{') {
             self.out.push(b',');
         }
-        if self.pretty {
+        if self.style.pretty {
             line_break(self.depth, self.out);
         }
     }
 
     fn after_key(&mut self) {
-        if self.pretty {
+        if self.style.pretty {
             self.out.push(b'\t');
         }
     }
@@ -196,6 +228,10 @@ impl Writer<'_> {
 
     fn user_properties(&mut self, properties: PropertiesRef<'_>) {
         self.key("user-properties");
+        self.user_property_array(properties);
+    }
+
+    fn user_property_array(&mut self, properties: PropertiesRef<'_>) {
         self.array(properties.user_properties(), |writer, (name, value)| {
             writer.open();
             writer.before_member();
@@ -222,7 +258,7 @@ impl Writer<'_> {
         self.depth += 1;
         for (at, item) in items.enumerate() {
             if at > 0 {
-                self.out.extend_from_slice(if self.pretty { b", " } else { b"," });
+                self.out.extend_from_slice(if self.style.pretty { b", " } else { b"," });
             }
             write(self, item);
         }
@@ -240,7 +276,7 @@ impl Writer<'_> {
             JsonPayload::Value => {
                 let text = std::str::from_utf8(payload)?;
                 self.key("payload");
-                reprint(text, self.depth, self.pretty, self.out)?;
+                reprint(text, self.depth, self.style.pretty, self.out)?;
             }
         }
         Ok(())

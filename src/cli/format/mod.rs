@@ -10,8 +10,10 @@
 //! - `field`: widths, precisions and padding
 //! - `clock`: local time, rendered once per second
 //! - `json`: the JSON object of `%j` and `%J`; `escape` its strings, `reprint` its payload
+//! - `csv`: the row of `--csv`
 
 mod clock;
+mod csv;
 mod escape;
 mod field;
 mod json;
@@ -20,6 +22,7 @@ mod parse;
 mod render;
 mod reprint;
 
+pub use json::{base64, user_properties};
 pub use manual::MANUAL;
 pub use parse::FormatError;
 pub use render::{PayloadError, Renderer};
@@ -36,6 +39,7 @@ pub struct Format {
     empty: Empty,
     newline: bool,
     pretty: bool,
+    colors: bool,
 }
 
 /// What is printed for a message without payload.
@@ -86,6 +90,7 @@ enum Conversion {
     Nanoseconds,
     UnixTime,
     Json(JsonPayload, JsonTime),
+    Csv(JsonTime),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +136,30 @@ impl Format {
         Self { empty: Empty::NothingWithoutNewline, ..Self::of(pieces, Vec::new()) }
     }
 
+    /// The JSON object of `%j`.
+    pub fn json() -> Self {
+        let (time, times) = JsonTime::patterns();
+        let object = Conversion::Json(JsonPayload::Text, time);
+        Self::of(vec![Piece::Conversion(object, Field::default())], times)
+    }
+
+    /// Comma-separated values, one row for each message; [`header`](Self::header) has the names of
+    /// the columns.
+    pub fn csv() -> Self {
+        let (time, times) = JsonTime::patterns();
+        let row = Conversion::Csv(time);
+        Self::of(vec![Piece::Conversion(row, Field::default())], times)
+    }
+
+    /// The line that stands before the first message, for formats that have one.
+    pub fn header(&self) -> Option<&'static str> {
+        let is_row = |piece: &Piece| matches!(piece, Piece::Conversion(Conversion::Csv(_), _));
+        self.pieces.iter().any(is_row).then_some(csv::HEADER)
+    }
+
     fn of(pieces: Vec<Piece>, times: Vec<String>) -> Self {
-        Self { pieces, times, empty: Empty::Format, newline: true, pretty: false }
+        let (empty, newline, pretty, colors) = (Empty::Format, true, false, false);
+        Self { pieces, times, empty, newline, pretty, colors }
     }
 
     /// Sets whether a newline follows each message; it does unless told otherwise.
@@ -147,4 +174,33 @@ impl Format {
     pub fn pretty(self, pretty: bool) -> Self {
         Self { pretty, ..self }
     }
+
+    /// Sets whether the topics of verbose output and the names in JSON are coloured; they are not
+    /// unless told otherwise.
+    #[must_use]
+    pub fn colors(mut self, colors: bool) -> Self {
+        self.colors = colors;
+        if colors && self.empty == Empty::NothingWithoutNewline {
+            // The topic of verbose output, and the space behind it.
+            let space = Piece::Literal([COLOR_END, b" "].concat());
+            self.pieces.insert(0, Piece::Literal(TOPIC_COLOR.to_vec()));
+            self.pieces.splice(2..3, [space]);
+        }
+        self
+    }
 }
+
+impl JsonTime {
+    /// The patterns, and where each of them is.
+    fn patterns() -> (Self, Vec<String>) {
+        let times = vec![SECOND_PATTERN.to_owned(), OFFSET_PATTERN.to_owned()];
+        (Self { second: TimeIndex(0), offset: TimeIndex(1) }, times)
+    }
+}
+
+const SECOND_PATTERN: &str = "%Y-%m-%dT%H:%M:%S";
+const OFFSET_PATTERN: &str = "%z";
+
+const TOPIC_COLOR: &[u8] = b"\x1b[36m";
+const NAME_COLOR: &[u8] = b"\x1b[34m";
+const COLOR_END: &[u8] = b"\x1b[0m";

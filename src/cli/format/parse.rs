@@ -19,7 +19,8 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    Conversion, Format, HexCase, JsonPayload, JsonTime, Piece, TimeIndex,
+    Conversion, Format, HexCase, JsonPayload, JsonTime, OFFSET_PATTERN, Piece, SECOND_PATTERN,
+    TimeIndex,
     field::{Field, Group},
 };
 
@@ -236,7 +237,7 @@ impl Parser<'_> {
     }
 
     fn json_time(&mut self) -> JsonTime {
-        JsonTime { second: self.pattern("%Y-%m-%dT%H:%M:%S"), offset: self.pattern("%z") }
+        JsonTime { second: self.pattern(SECOND_PATTERN), offset: self.pattern(OFFSET_PATTERN) }
     }
 
     fn pattern(&mut self, pattern: &str) -> TimeIndex {

@@ -5,8 +5,9 @@ use std::{str::Utf8Error, time::SystemTime};
 use jiff::tz::TimeZone;
 
 use super::{
-    Conversion, Empty, Format, HexCase, JsonPayload, JsonTime, Piece,
+    Conversion, Empty, Format, HexCase, JsonTime, Piece,
     clock::{LocalClock, Moment, system_zone},
+    csv,
     field::Field,
     json::{self, Stamp, decimals},
     reprint::JsonError,
@@ -140,6 +141,10 @@ impl Renderer {
         now: Moment,
         out: &mut Vec<u8>,
     ) -> Result<(), PayloadError> {
+        if matches!(conversion, Conversion::Json(..)) {
+            // It is as safe for terminals as it stands, and may have colours.
+            return self.convert(conversion, field, message, now, out);
+        }
         let mut text = Vec::new();
         let converted = self.convert(conversion, field, message, now, &mut text);
         escape_for_terminal(&text, out);
@@ -237,25 +242,22 @@ impl Renderer {
                 out.push(b'.');
                 out.extend_from_slice(&decimals::<9>(now.nanosecond));
             }
-            Conversion::Json(payload, time) => self.json(payload, time, message, now, out)?,
+            Conversion::Json(payload, time) => {
+                let stamp = self.stamp(time, now);
+                let style = json::Style { pretty: self.format.pretty, colors: self.format.colors };
+                json::message(message, stamp, payload, style, out)?;
+            }
+            Conversion::Csv(time) => csv::row(message, self.stamp(time, now), out),
         }
         Ok(())
     }
 
-    fn json(
-        &self,
-        payload: JsonPayload,
-        time: JsonTime,
-        message: &Publish<'_>,
-        now: Moment,
-        out: &mut Vec<u8>,
-    ) -> Result<(), PayloadError> {
-        let stamp = Stamp {
+    fn stamp(&self, time: JsonTime, now: Moment) -> Stamp<'_> {
+        Stamp {
             second: self.clock.text(time.second),
             microsecond: now.nanosecond / 1000,
             offset: self.clock.text(time.offset),
-        };
-        json::message(message, stamp, payload, self.format.pretty, out)
+        }
     }
 }
 
@@ -277,7 +279,8 @@ impl Piece {
                 Conversion::Time(_)
                     | Conversion::Nanoseconds
                     | Conversion::UnixTime
-                    | Conversion::Json(..),
+                    | Conversion::Json(..)
+                    | Conversion::Csv(_),
                 _
             )
         )
