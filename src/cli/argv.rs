@@ -4,7 +4,7 @@
 //! value, whatever it looks like: `-m -5`, `-t --help`, `-P --`. clap would take such a word for
 //! an option. [`join`] therefore ties each option to its value first (`--message=-5`), asking
 //! clap's own [`Command`] which options take one. `-D` has three or four words, which become one
-//! value. Bundled flags (`-dv`), attached values (`-q1`, `-q=1`) and `--option=value` keep working
+//! value, and `--exec` all that follow, each of which becomes an `--exec` of its own. Bundled flags (`-dv`), attached values (`-q1`, `-q=1`) and `--option=value` keep working
 //! on top; after `--`, and after the first operand of a tool that takes operands, nothing is an
 //! option any more.
 
@@ -66,6 +66,12 @@ fn join_until(
             break;
         } else if let Some(name) = text.strip_prefix("--") {
             let arg = find_long(command, name).filter(|arg| takes_value(arg));
+            if arg.is_some_and(takes_the_rest) {
+                let first = words.next();
+                joined.push(tie(word.clone(), first));
+                joined.extend(words.by_ref().map(|value| tie(word.clone(), Some(value))));
+                break;
+            }
             joined.push(tie(word, arg.and_then(|arg| next_value(arg, &mut words))));
         } else if text.len() > 1 && text.starts_with('-') {
             join_cluster(command, text, &mut words, &mut joined);
@@ -162,6 +168,11 @@ fn word_is_option(word: &OsString) -> bool {
 /// value.
 fn takes_value(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|range| range.min_values() > 0)
+}
+
+/// Whether all the words that follow are its values, each of which gets a word of its own.
+fn takes_the_rest(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|range| range.max_values() == usize::MAX)
 }
 
 fn find_long<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {

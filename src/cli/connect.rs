@@ -2,7 +2,8 @@
 //! and limits that can end the tool, and the exit codes of a client's errors.
 
 use std::{
-    future, io,
+    fmt, future, io,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -79,6 +80,16 @@ pub struct Session {
     signals: Signals,
     printer: Option<Printer>,
     fatal: Arc<Fatal>,
+    wind_down: Option<WindDown>,
+}
+
+/// Tells the work of a tool to come to an end.
+struct WindDown(Box<dyn Fn() + Send>);
+
+impl fmt::Debug for WindDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WindDown")
+    }
 }
 
 /// The first failure that connecting again would not mend: a peer that breaks the protocol, or one
@@ -119,7 +130,15 @@ impl Session {
             signals: Signals::new().context("cannot take over the signals")?,
             printer,
             fatal: Arc::default(),
+            wind_down: None,
         })
+    }
+
+    /// Has the work come to an end by itself when a signal asks for it, where it is dropped at once
+    /// otherwise: `wind_down` tells the work, which is then waited for until a second signal.
+    #[must_use]
+    pub fn on_signal(self, wind_down: impl Fn() + Send + 'static) -> Self {
+        Self { wind_down: Some(WindDown(Box::new(wind_down))), ..self }
     }
 
     /// Standard output, if the tool prints anything.
@@ -231,12 +250,14 @@ impl Session {
     ) -> Result<Exit, Failure> {
         self.deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut stopped = false;
+        let mut work = pin!(work);
         let outcome = tokio::select! {
             biased;
-            outcome = work => outcome,
+            outcome = &mut work => outcome,
             signal = self.signals.next() => {
                 stopped = true;
-                stopped_by(signal, self.tool, client)
+                let wound_down = self.wind_down(work).await;
+                wound_down.and_then(|()| stopped_by(signal, self.tool, client))
             }
             () = sleep_until(self.deadline) => {
                 stopped = true;
@@ -250,6 +271,21 @@ impl Session {
         self.disconnect(client, stopped).await;
         let printed = self.print_rest(stopped).await;
         outcome.and_then(|exit| printed.map(|()| exit))
+    }
+
+    /// Waits for the end of work that comes to one by itself.
+    async fn wind_down(
+        &mut self,
+        work: Pin<&mut impl Future<Output = Result<Exit, Failure>>>,
+    ) -> Result<(), Failure> {
+        let Some(WindDown(tell)) = &self.wind_down else { return Ok(()) };
+        tell();
+        tokio::select! {
+            biased;
+            outcome = work => outcome.map(|_| ()),
+            _ = self.signals.next() => Ok(()),
+            () = sleep_until(self.deadline) => Err(timed_out(None)),
+        }
     }
 
     /// Sends DISCONNECT if there is a connection. On 5.0, and only there, the broker publishes the

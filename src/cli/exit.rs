@@ -28,6 +28,8 @@ pub enum Exit {
     KeepAlive,
     /// The time given on the command line was up.
     TimedOut,
+    /// midge_sub: a command for a message failed.
+    CommandFailed,
     /// midge_conn: some clients could not connect, or lost their connections.
     SomeFailed,
     /// midge_conn: the command line was wrong.
@@ -64,6 +66,8 @@ impl Exit {
             Self::ProxyFailure => 16,
             Self::KeepAlive => 19,
             Self::TimedOut => 27,
+            // As xargs has it.
+            Self::CommandFailed => 123,
             Self::Signal(number) => 128u8.saturating_add(number),
             Self::SignalBeforeConnect => 255,
             Self::WrongPassword => 1,
@@ -99,6 +103,7 @@ impl Exit {
             Self::ProxyFailure => "The proxy did not connect to the broker.",
             Self::KeepAlive => "The broker stopped answering.",
             Self::TimedOut => "The time given on the command line was up.",
+            Self::CommandFailed => "A command of --exec failed.",
             Self::SomeFailed => "Some clients could not connect, or lost their connections.",
             Self::Usage => "An option was wrong, or the report's file cannot be written.",
             Self::NotStarted => "This machine does not allow the load: too few open files.",

@@ -2,6 +2,7 @@
 
 mod client;
 mod connection;
+mod delivery;
 pub mod feature;
 mod general;
 mod identity;
@@ -19,6 +20,7 @@ mod will;
 
 pub use client::ClientOptions;
 pub use connection::ConnectionOptions;
+pub use delivery::{DeliveryOptions, OnFailure};
 pub use general::GeneralOptions;
 pub use identity::IdentityOptions;
 pub use load::LoadOptions;

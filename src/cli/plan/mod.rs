@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use crate::codec::TopicName;
 
 mod client;
+mod delivery;
 mod password;
 mod properties;
 mod publish;
@@ -13,6 +14,7 @@ mod request;
 mod subscribe;
 
 pub use client::{ClientPlan, WillPlan};
+pub use delivery::{DeliveryPlan, ExecPlan, FilesPlan};
 pub use password::PasswordPlan;
 pub use properties::{ConnectSettings, PropertiesPlan};
 pub use publish::PublishPlan;

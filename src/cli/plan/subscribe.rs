@@ -74,7 +74,7 @@ impl SubscribePlan {
             .collect::<Result<_>>()?;
         let unsubscribe = topic_filters("-U", &options.unsubscribe)?;
         if filters.is_empty() && unsubscribe.is_empty() {
-            bail!("nothing to subscribe to: add -t FILTER (or -U FILTER to unsubscribe)");
+            bail!("nothing to subscribe to: add -t FILTER");
         }
         Ok(Self {
             filters,

@@ -3,7 +3,12 @@
 //! - `request`: SUBSCRIBE, UNSUBSCRIBE and the broker's answers
 //! - `selection`: which of the received messages count
 //! - `retained`: the end of the retained messages, and their removal
+//! - `intake`: the way of messages to whoever works on them: `exec`, or `files` with `file_name`
 
+mod exec;
+mod file_name;
+mod files;
+mod intake;
 mod request;
 mod retained;
 mod selection;
@@ -17,17 +22,20 @@ use super::{
     Tool,
     connect::{self, Session},
     exit::{Exit, Failure},
-    format::{Format, MANUAL, PayloadError, Renderer},
-    opts::{ClientOptions, GeneralOptions, LogOptions, OutputOptions, SubscribeOptions},
-    plan::{ClientPlan, SubscribePlan},
+    format::{self, Format, PayloadError, Renderer},
+    opts::{
+        ClientOptions, DeliveryOptions, GeneralOptions, LogOptions, OutputOptions, SubscribeOptions,
+    },
+    plan::{ClientPlan, DeliveryPlan, SubscribePlan},
     printer::{Fill, Printer},
     stdio,
 };
 use crate::{
-    client::{Client, Flow, MessageRef, OutgoingQueue},
+    client::{Acks, Client, ClientBuilder, Flow, Handle, Message, MessageRef, OutgoingQueue},
     codec::Publish,
 };
 
+use intake::{Backlog, Intake};
 pub(super) use request::{Explanation, request_failure};
 use retained::Removals;
 use selection::{Choice, Selection};
@@ -37,16 +45,23 @@ use selection::{Choice, Selection};
 /// Each message is printed on standard output as it arrives, and the program runs until it is
 /// stopped, unless -C or -W ends it. It connects again when the connection is lost.
 #[derive(Debug, Parser)]
-#[command(after_long_help = MANUAL)]
+#[command(after_long_help = manual())]
 pub struct SubscribeCommand {
     #[command(flatten)]
     subscribe: SubscribeOptions,
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
+    delivery: DeliveryOptions,
+    #[command(flatten)]
     client: ClientOptions,
     #[command(flatten)]
     general: GeneralOptions,
+}
+
+/// What the manual page says behind the options.
+fn manual() -> String {
+    [format::MANUAL, exec::MANUAL, file_name::MANUAL].join("\n\n")
 }
 
 /// How midge_sub can end.
@@ -60,6 +75,7 @@ pub const EXITS: &[Exit] = &[
     Exit::ProxyFailure,
     Exit::KeepAlive,
     Exit::TimedOut,
+    Exit::CommandFailed,
     Exit::Refused(0),
     Exit::SignalBeforeConnect,
 ];
@@ -76,22 +92,27 @@ pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let command = SubscribeCommand::from_arg_matches(matches)?;
     let client = ClientPlan::new(Tool::Sub, &command.client, matches)?;
     let plan = SubscribePlan::new(&command.subscribe, &client)?;
+    let delivery = DeliveryPlan::new(&command.delivery, &client)?;
     let log = command.client.log;
-    connect::run(log, subscribe(&client, plan, command.output.into_format(), log))
+    connect::run(log, subscribe(&client, plan, delivery, command.output.into_format(), log))
 }
 
 async fn subscribe(
     client: &ClientPlan,
     plan: SubscribePlan,
+    delivery: DeliveryPlan,
     format: Format,
     log: LogOptions,
 ) -> Result<Exit, Failure> {
     let version = client.version;
     let printer = Printer::start();
-    let session = Session::new(Tool::Sub, log, client, Some(printer.clone()))?;
+    let backlog = Backlog::new();
+    let mut session = Session::new(Tool::Sub, log, client, Some(printer.clone()))?;
     let mut builder = session.builder(client)?;
-    if let Some(count) = plan.selection.count.filter(|count| *count < SMALL_COUNT) {
-        builder = builder.receive_maximum(u16::try_from(count).unwrap_or(u16::MAX));
+    if client.settings.receive_maximum.is_none()
+        && let Some(count) = receive_maximum(&plan, &delivery)
+    {
+        builder = builder.receive_maximum(count);
     }
     let removals = Removals::default();
     if plan.selection.remove_retained {
@@ -101,73 +122,175 @@ async fn subscribe(
             .on_publish(move |ticket, result, _| finished.finished(ticket, result, log.quiet));
     }
     let explanation = Explanation::default();
-    let builder = explanation.watch(builder);
-
+    builder = explanation.watch(builder);
+    let goal = match delivery {
+        DeliveryPlan::Print => Goal::Print(Lines::new(format.clone(), printer.clone(), log)),
+        DeliveryPlan::Exec(_) | DeliveryPlan::Files(_) => {
+            let backlog = backlog.clone();
+            builder = Backlog::bound(builder.acks(Acks::Manual));
+            session = session.on_signal({
+                let backlog = backlog.clone();
+                move || backlog.stop()
+            });
+            Goal::Intake(backlog)
+        }
+    };
     let complete = Arc::new(Notify::new());
-    let completed = Arc::clone(&complete);
-    let reader = printer.clone();
-    let mut renderer = Renderer::new(format).for_terminal(printer.is_terminal());
-    let mut selection = Selection::new(plan.selection.clone());
-    let removing = removals.clone();
-    let builder = builder.on_message(move |message, handle| {
-        let (shown, last) = match selection.choose(message) {
-            Choice::Take { shown, last } => (shown, last),
-            Choice::Leave => return Flow::Taken,
-            choice @ (Choice::End | Choice::Late) => {
-                if choice == Choice::End {
-                    completed.notify_one();
-                }
-                // Nobody reads the inbox: what is not printed is not acknowledged either.
-                return Flow::Continue;
-            }
-        };
-        if selection.removes(message) {
-            removing.begin(message.topic(), handle);
-        }
-        if shown {
-            let message = publish_of(message);
-            let mut rendered = Ok(());
-            if reader.append_raw(|out| rendered = renderer.render(&message, out)) == Fill::Full {
-                handle.pause_reading();
-            }
-            if let Err(error) = rendered
-                && !log.quiet
-            {
-                complain(Tool::Sub, message.topic, error);
-            }
-        }
-        if last {
-            completed.notify_one();
-        }
-        Flow::Taken
-    });
-    let (client, _inbox) = builder.start()?;
+    let selection = Selection::new(plan.selection.clone());
+    let builder = receive(builder, selection, goal, removals.clone(), Arc::clone(&complete));
+    // Nobody reads the inbox of what is printed: what comes too late is not acknowledged.
+    let (client, mut inbox) = builder.start()?;
 
-    let subscribed = async {
+    let requested = async {
         client.connected().await.map_err(|error| connect::connect_failure(error, version))?;
         request::send(&client, &plan, &explanation, version, log).await?;
         if plan.exit_when_subscribed {
             return Ok(());
         }
         if plan.selection.retained_only {
-            return match retained::all_received(&client, async || {}).await {
+            return match retained::all_received(&client, || backlog.settled()).await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(request_failure(error, &client, version).await),
             };
         }
         future::pending().await
     };
-    let work = async {
+    let all_there = async {
         tokio::select! {
             biased;
-            () = complete.notified() => {}
-            outcome = subscribed => outcome?,
+            () = complete.notified() => Ok(()),
+            outcome = requested => outcome,
             never = resume_reading(&client, &printer) => match never {},
+        }
+    };
+    let work = async {
+        let intake = Intake::new(client.clone(), &mut inbox, backlog.clone());
+        match delivery {
+            DeliveryPlan::Print => all_there.await?,
+            DeliveryPlan::Exec(plan) => {
+                let commands = exec::run(plan, intake, backlog.clone(), log);
+                deal_with_all(commands, all_there, &backlog).await?;
+            }
+            DeliveryPlan::Files(plan) => {
+                let files = files::run(plan, format, intake, backlog.clone(), log);
+                deal_with_all(files, all_there, &backlog).await?;
+            }
         }
         removals.all_confirmed(&client).await?;
         Ok(Exit::Success)
     };
     session.attend(&client, work).await
+}
+
+/// How many messages of QoS 1 and 2 the broker may have on their way, on 5.0, if not the usual
+/// number.
+fn receive_maximum(plan: &SubscribePlan, delivery: &DeliveryPlan) -> Option<u16> {
+    let most = match delivery {
+        // What waits for its command here could run elsewhere, as in a shared subscription.
+        DeliveryPlan::Exec(exec) => Some(exec.jobs as u64),
+        DeliveryPlan::Print | DeliveryPlan::Files(_) => None,
+    };
+    let count = plan.selection.count.filter(|count| *count < SMALL_COUNT);
+    let most = most.into_iter().chain(count).min()?;
+    Some(u16::try_from(most).unwrap_or(u16::MAX))
+}
+
+/// Waits until `deal_with`, which takes messages from the intake, has come to an end: at the
+/// latest, the end of what has arrived when `all_there` is ready.
+async fn deal_with_all(
+    deal_with: impl Future<Output = Result<(), Failure>>,
+    all_there: impl Future<Output = Result<(), Failure>>,
+    backlog: &Backlog,
+) -> Result<(), Failure> {
+    let close = async {
+        all_there.await?;
+        backlog.end_here();
+        future::pending().await
+    };
+    tokio::select! {
+        biased;
+        outcome = deal_with => outcome,
+        outcome = close => outcome,
+    }
+}
+
+/// Where messages go from the hook.
+enum Goal {
+    Print(Lines),
+    Intake(Backlog),
+}
+
+/// Sets the hook that brings messages to their goal. `complete` is notified when there are to be no
+/// more.
+fn receive(
+    builder: ClientBuilder,
+    mut selection: Selection,
+    mut goal: Goal,
+    removals: Removals,
+    complete: Arc<Notify>,
+) -> ClientBuilder {
+    builder.on_message(move |message, handle| {
+        let (shown, last) = match selection.choose(message) {
+            Choice::Take { shown, last } => (shown, last),
+            Choice::Leave => return Flow::Taken,
+            Choice::Late => return Flow::Continue,
+            Choice::End => {
+                complete.notify_one();
+                return Flow::Continue;
+            }
+        };
+        if selection.removes(message) {
+            removals.begin(message.topic(), handle);
+        }
+        let mut flow = Flow::Taken;
+        if shown {
+            match &mut goal {
+                Goal::Print(lines) => lines.print(message, handle),
+                Goal::Intake(backlog) => {
+                    backlog.arrived(message.payload().len(), handle);
+                    flow = Flow::Continue;
+                }
+            }
+        }
+        if last {
+            complete.notify_one();
+        }
+        flow
+    })
+}
+
+/// Prints messages one behind the other.
+struct Lines {
+    renderer: Renderer,
+    printer: Printer,
+    log: LogOptions,
+}
+
+impl Lines {
+    fn new(format: Format, printer: Printer, log: LogOptions) -> Self {
+        if let Some(header) = format.header() {
+            // The first thing there is does not fill it.
+            let _ = printer.append_raw(|out| out.extend_from_slice(header.as_bytes()));
+            let _ = printer.append_raw(|out| out.push(b'\n'));
+            printer.flush();
+        }
+        let renderer = Renderer::new(format).for_terminal(printer.is_terminal());
+        Self { renderer, printer, log }
+    }
+
+    fn print(&mut self, message: &MessageRef<'_>, handle: &Handle) {
+        let message = publish_of(message);
+        let mut rendered = Ok(());
+        let fill = self.printer.append_raw(|out| rendered = self.renderer.render(&message, out));
+        if fill == Fill::Full {
+            handle.pause_reading();
+        }
+        if let Err(error) = rendered
+            && !self.log.quiet
+        {
+            complain(Tool::Sub, message.topic, error);
+        }
+    }
 }
 
 /// Reads on whenever the reader of standard output has caught up.
@@ -180,6 +303,19 @@ pub(super) async fn resume_reading(client: &Client, printer: &Printer) -> Infall
 
 /// The message as it stood in its packet.
 pub(super) fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
+    Publish {
+        dup: message.dup(),
+        qos: message.qos(),
+        retain: message.retain(),
+        topic: message.topic(),
+        packet_id: message.packet_id(),
+        properties: message.properties(),
+        payload: message.payload(),
+    }
+}
+
+/// As [`publish_of`].
+fn publish_of_owned(message: &Message) -> Publish<'_> {
     Publish {
         dup: message.dup(),
         qos: message.qos(),

@@ -28,7 +28,7 @@ use crate::{
         exit::{Exit, Failure},
         stdio,
     },
-    client::{Client, Handle, PublishError, RequestError, Ticket},
+    client::{Client, Handle, PublishError, RequestError, State as Link, Ticket},
     codec::{Properties, QoS, TopicFilter},
 };
 
@@ -113,7 +113,8 @@ impl Removals {
     /// # Errors
     /// The first that was not, without a text: each had its own.
     pub(super) async fn all_confirmed(&self, client: &Client) -> Result<(), Failure> {
-        if !self.lock().topics.is_empty() {
+        let is_connected = matches!(&*client.state().borrow(), Link::Connected(_));
+        if is_connected && !self.lock().topics.is_empty() {
             // An early end of the client is told by whoever watches it.
             let _ = client.flush().await;
         }

@@ -1,5 +1,7 @@
 //! midge_sub: what it subscribes to, which messages count, and where they go.
 
+mod exec;
+mod files;
 mod requests;
 mod retained;
 mod selection;
