@@ -38,6 +38,14 @@ pub trait LinkInbox: Inbox {
         true
     }
 
+    /// Whether all changes that the events so far have told are stored, so that output may be
+    /// written; when the answer is no, the link must be polled once it is yes. Only asked with
+    /// [`Config::durable`](crate::session::Config::durable).
+    fn poll_stored(&mut self, cx: &mut Context<'_>) -> bool {
+        let _ = cx;
+        true
+    }
+
     /// Whether [`packet`](Self::packet) is to be called: every packet is then decoded once more.
     fn observes_packets(&self) -> bool {
         false
@@ -213,14 +221,24 @@ impl Link {
         scratch: &mut Scratch,
         inbox: &mut I,
     ) -> io::Result<usize> {
+        let durable = session.config().durable;
         if self.unsent.is_none() {
             if session.poll_transmit(now, &mut scratch.output) {
                 if inbox.observes_packets() {
                     observe_sent(session, &scratch.output, inbox);
                 }
+                if durable {
+                    self.pass_events(now, session, inbox);
+                }
             } else {
                 return self.flush(cx).map(|()| 0);
             }
+        }
+        if durable && !inbox.poll_stored(cx) {
+            if let Some(rest) = scratch.output.take_rest() {
+                self.unsent = Some(rest);
+            }
+            return Ok(0);
         }
         let output = self.unsent.as_deref_mut().unwrap_or(&mut scratch.output);
         let written = match write_out(&mut self.stream, cx, output) {

@@ -1,28 +1,31 @@
 //! Where messages and events go: to the hooks first, then to the streams and to those who wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Packet, ReasonCode, TopicFilter};
+use crate::codec::{Packet, QoS, ReasonCode, TopicFilter};
 use crate::driver::{Direction, LinkInbox};
 use crate::session::{
     self, End, Event, PublishFailure, Receipt, Received, RequestFailure, Session, SubscribeReceipt,
     Ticket, Verdict,
 };
 
+use super::OutgoingMessage;
 use super::acks::{Acks, Held};
 use super::callbacks::HookCaller;
 use super::error::{PublishError, RequestError};
 use super::hooks::{Flow, LogLevel};
-use super::info::{ConnectInfo, State};
+use super::info::{ConnectInfo, DrainReport, State};
 use super::message::MessageRef;
 use super::router::{Route, Router};
 use super::shared::Shared;
+use super::store_file::Restored;
 use super::stream::{Pushed, Queue};
 use super::task::{chain, now};
 
@@ -40,9 +43,19 @@ pub(super) struct Dispatch {
     /// A stream was full whose consumer wants the connection to be closed then.
     pub(super) overrun: bool,
     flushes: Vec<Flush>,
+    /// The messages that end at a certain time, by that time.
+    expiries: BTreeSet<(Instant, Ticket)>,
+    /// What is pending takes this much room.
+    pending_bytes: usize,
+    /// How many of the pending are [`Pending::Unheard`].
+    unheard_count: usize,
+    /// When a store that failed is tried again.
+    pub(super) store_retry: Option<Instant>,
     /// Room to be given back, in one go.
     freed_messages: usize,
     freed_bytes: usize,
+    /// What is to be reported of the messages before a certain one.
+    pub(super) drain: Option<Box<Drain>>,
     /// The connection that is being made or is up.
     pub(super) connection: Connection,
     /// A handle wants the socket not to be read.
@@ -66,7 +79,8 @@ pub(super) struct Connection {
 enum Pending {
     Publish {
         bytes: usize,
-        done: oneshot::Sender<Result<Receipt, PublishError>>,
+        expiry: Option<Box<Expiry>>,
+        done: Option<oneshot::Sender<Result<Receipt, PublishError>>>,
     },
     Subscribe {
         bytes: usize,
@@ -79,9 +93,71 @@ enum Pending {
     },
     /// Sent for a stream that was dropped; nobody waits, and it took no room.
     Farewell,
+    /// A message whose waiter was told that it has expired, while it is on its way.
+    Unheard,
+}
+
+/// When a message ends, whether it is confirmed or not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expiry {
+    /// When it is looked at next.
+    pub(super) next: Instant,
+    /// When its waiter is told, even if it was sent.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Expiry {
+    /// When a message ends that is worth sending and worth waiting for so long; `None` if for ever.
+    pub(super) fn new(
+        now: Instant,
+        unsent: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Option<Expiry> {
+        let unsent = unsent.and_then(|unsent| now.checked_add(unsent));
+        let next = unsent.into_iter().chain(deadline).min()?;
+        Some(Expiry { next, deadline })
+    }
 }
 
 type RequestWaiter = Option<oneshot::Sender<Result<SubscribeReceipt, RequestError>>>;
+
+/// Gathers what becomes of the messages that are pending when it comes.
+pub(super) struct Drain {
+    /// Who gets the report.
+    done: oneshot::Sender<DrainReport>,
+    report: DrainReport,
+    /// Whether the messages of QoS 1 and 2 that are left stay in a store.
+    durable: bool,
+}
+
+impl Drain {
+    pub(super) fn new(done: oneshot::Sender<DrainReport>, durable: bool) -> Drain {
+        Drain { done, report: DrainReport::default(), durable }
+    }
+
+    fn note(&mut self, result: &Result<Receipt, PublishError>) {
+        match result {
+            Ok(_) => self.report.confirmed += 1,
+            Err(PublishError::Closed { maybe_delivered: true }) => self.report.unconfirmed += 1,
+            Err(PublishError::Closed { maybe_delivered: false }) => self.report.stored += 1,
+            Err(_) => self.report.failed += 1,
+        }
+    }
+
+    /// Takes the messages that will not be sent, where no store has them.
+    pub(super) fn leave(&mut self, session: &mut Session) -> Vec<(Ticket, OutgoingMessage)> {
+        let durable = self.durable;
+        session.take_unsent(|message| !durable || message.qos == QoS::AtMostOnce)
+    }
+
+    pub(super) fn give_back(&mut self, message: OutgoingMessage) {
+        self.report.unsent.push(message);
+    }
+
+    pub(super) fn finish(self) {
+        let _ = self.done.send(self.report);
+    }
+}
 
 /// Waits for all that was pending when it came.
 struct Flush {
@@ -102,8 +178,13 @@ impl Dispatch {
             overfull: Vec::new(),
             overrun: false,
             flushes: Vec::new(),
+            expiries: BTreeSet::new(),
+            pending_bytes: 0,
+            unheard_count: 0,
+            store_retry: None,
             freed_messages: 0,
             freed_bytes: 0,
+            drain: None,
             connection: Connection::default(),
             reading_paused: false,
             ending: false,
@@ -119,9 +200,73 @@ impl Dispatch {
         &mut self,
         ticket: Ticket,
         bytes: usize,
-        done: oneshot::Sender<Result<Receipt, PublishError>>,
+        expiry: Option<Expiry>,
+        done: Option<oneshot::Sender<Result<Receipt, PublishError>>>,
     ) {
-        self.pending.insert(ticket, Pending::Publish { bytes, done });
+        if let Some(expiry) = &expiry {
+            self.expiries.insert((expiry.next, ticket));
+        }
+        self.pending_bytes += bytes;
+        self.pending.insert(ticket, Pending::Publish { bytes, expiry: expiry.map(Box::new), done });
+    }
+
+    /// Waits for messages that an earlier process has left.
+    pub(super) fn await_restored(&mut self, restored: &Restored) {
+        let (now, ledger) = (now(), &restored.ledger);
+        let mut deadlines = restored.deadlines.iter().peekable();
+        for (&ticket, entry) in &ledger.messages {
+            let deadline = deadlines.next_if(|&&(of, _)| of == ticket);
+            let deadline = deadline.and_then(|&(_, left)| now.checked_add(left));
+            let expiry = Expiry::new(now, entry.expires_in, deadline);
+            self.await_publish(ticket, entry.message.queued_bytes(), expiry, None);
+        }
+        let next = ledger.messages.last_key_value().map_or(0, |(ticket, _)| ticket.get()) + 1;
+        let (messages, bytes) = self.outstanding();
+        self.shared.mailbox.occupy(messages, bytes, Ticket::new(next));
+    }
+
+    /// How many messages and requests are not finished, and the room they take.
+    pub(super) fn outstanding(&self) -> (usize, usize) {
+        (self.pending.len(), self.pending_bytes)
+    }
+
+    /// When the next message expires.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.first().map(|&(at, _)| at)
+    }
+
+    /// Ends the messages whose time is up, unless they are on their way and only their Message
+    /// Expiry Interval has passed.
+    pub(super) fn expire(&mut self, now: Instant, session: &mut Session) {
+        while let Some(&(at, ticket)) = self.expiries.first()
+            && at <= now
+        {
+            let message = session.cancel(ticket).map(Box::new);
+            self.expiries.remove(&(at, ticket));
+            let Some(Pending::Publish { expiry, .. }) = self.pending.get_mut(&ticket) else {
+                continue;
+            };
+            let deadline = expiry.take().and_then(|expiry| expiry.deadline);
+            match deadline {
+                Some(deadline) if message.is_none() && deadline > now => {
+                    let next = Expiry { next: deadline, deadline: Some(deadline) };
+                    self.expiries.insert((deadline, ticket));
+                    *expiry = Some(Box::new(next));
+                }
+                None if message.is_none() => {}
+                _ => self.expired(ticket, message),
+            }
+        }
+    }
+
+    /// Tells the waiter of a message; one that was sent goes on being delivered without it.
+    fn expired(&mut self, ticket: Ticket, message: Option<Box<OutgoingMessage>>) {
+        let sent = message.is_none();
+        self.published(ticket, Err(PublishError::Expired { message }));
+        if sent {
+            self.unheard_count += 1;
+            self.pending.insert(ticket, Pending::Unheard);
+        }
     }
 
     pub(super) fn await_subscribe(
@@ -134,6 +279,7 @@ impl Dispatch {
         if let Some(route) = route {
             self.router.get_or_insert_default().insert(route);
         }
+        self.pending_bytes += bytes;
         self.pending.insert(ticket, Pending::Subscribe { bytes, done });
     }
 
@@ -144,6 +290,7 @@ impl Dispatch {
         filters: Vec<TopicFilter>,
         done: RequestWaiter,
     ) {
+        self.pending_bytes += bytes;
         self.pending.insert(ticket, Pending::Unsubscribe { bytes, filters, done });
     }
 
@@ -153,7 +300,7 @@ impl Dispatch {
 
     /// Answers once everything that is pending has ended. `until` is the ticket of the flush.
     pub(super) fn await_flush(&mut self, until: Ticket, done: oneshot::Sender<()>) {
-        match self.pending.len() {
+        match self.pending.len() - self.unheard_count {
             0 => drop(done.send(())),
             left => self.flushes.push(Flush { until, left, done }),
         }
@@ -207,22 +354,41 @@ impl Dispatch {
     }
 
     pub(super) fn published(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) {
+        if let Some(Pending::Unheard) = self.pending.get(&ticket) {
+            self.pending.remove(&ticket);
+            self.unheard_count -= 1;
+            return; // It was told as expired.
+        }
         self.hooks.on_publish(ticket, &result);
         let counters = &self.shared.counters;
         match &result {
             Ok(_) => counters.messages_published.add(1),
             Err(error) => {
                 counters.publish_failures.add(1);
+                match error {
+                    PublishError::Dropped(_) | PublishError::Offline(_) => {
+                        counters.publishes_dropped.add(1);
+                    }
+                    PublishError::Expired { .. } => counters.publishes_expired.add(1),
+                    PublishError::Cancelled => counters.publishes_cancelled.add(1),
+                    _ => {}
+                }
                 tracing::debug!(ticket = ticket.get(), %error, "publish failed");
                 self.hooks.log(LogLevel::Debug, || {
                     format!("publish {} failed: {}", ticket.get(), chain(error))
                 });
             }
         }
-        if let Some(Pending::Publish { bytes, done }) = self.take_pending(ticket) {
+        if let Some(drain) = &mut self.drain {
+            drain.note(&result);
+        }
+        if let Some(Pending::Publish { bytes, expiry, done }) = self.take_pending(ticket) {
+            if let Some(expiry) = expiry {
+                self.expiries.remove(&(expiry.next, ticket));
+            }
             self.free(bytes);
             // Nobody may be waiting any more.
-            let _ = done.send(result);
+            let _ = done.map(|done| done.send(result));
         }
     }
 
@@ -273,6 +439,7 @@ impl Dispatch {
     }
 
     fn free(&mut self, bytes: usize) {
+        self.pending_bytes -= bytes;
         self.freed_messages += 1;
         self.freed_bytes += bytes;
     }
@@ -295,6 +462,11 @@ impl Dispatch {
 
     fn connected(&mut self, session: &Session, connected: session::Connected) {
         self.connection.accepted_at = Some(now());
+        self.shared.mailbox.set_online(true);
+        if let Some(store) = &self.shared.store {
+            // The broker may have chosen it, or a hook.
+            store.set_client_id(session.client_id());
+        }
         let info = Arc::new(ConnectInfo {
             client_id: session.client_id().into(),
             session_present: connected.session_present,
@@ -418,6 +590,11 @@ impl LinkInbox for Dispatch {
                 self.unsubscribed(ticket, result.map_err(|failure| self.request_error(failure)));
             }
             Event::Resubscribed { reasons } => self.resubscribed(reasons),
+            Event::Store(change) => {
+                if let Some(store) = &self.shared.store {
+                    store.append(change);
+                }
+            }
             Event::Pong { rtt } => tracing::trace!(?rtt, "ping answered"),
             Event::Closing(end) => {
                 self.connection.end.get_or_insert(end);
@@ -433,6 +610,24 @@ impl LinkInbox for Dispatch {
         !self.reading_paused && self.overfull.is_empty()
     }
 
+    fn poll_stored(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(store) = &self.shared.store else { return true };
+        match store.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.store_retry = None;
+                true
+            }
+            Poll::Pending => false,
+            Poll::Ready(Err(error)) => {
+                if self.store_retry.is_none() {
+                    tracing::warn!(%error, "nothing is sent until the store works again");
+                }
+                self.store_retry = now().checked_add(STORE_RETRY);
+                false
+            }
+        }
+    }
+
     fn observes_packets(&self) -> bool {
         self.hooks.observes_packets()
     }
@@ -441,6 +636,9 @@ impl LinkInbox for Dispatch {
         self.hooks.on_packet(direction, packet, size);
     }
 }
+
+/// How soon a store that failed is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Spreads tickets, which are numbers in sequence of this process's own making.
 #[derive(Default)]

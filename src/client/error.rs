@@ -11,6 +11,7 @@ use crate::session::{ConfigError, ProtocolError, PublishFailure, RefusedReason, 
 use super::OutgoingMessage;
 use super::info::DisconnectCause;
 use super::mailbox::NotAdmitted;
+use super::store_file::StoreError;
 
 /// Says why a client was not started.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum BuildError {
     /// The keep alive is longer than the protocol can say.
     #[error("a keep alive of {0:?} is longer than 65,535 seconds")]
     KeepAliveTooLong(Duration),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There is no Tokio runtime to run on.
     #[error("a client must be started within a Tokio runtime")]
     NoRuntime(#[source] tokio::runtime::TryCurrentError),
@@ -155,12 +159,62 @@ pub enum EnqueueError {
     /// The topic is not a topic name.
     #[error(transparent)]
     InvalidTopic(#[from] InvalidTopic),
+    /// The message cannot be sent as it is: a property that does not belong there, or properties
+    /// in MQTT 3.x.
+    #[error(transparent)]
+    Invalid(#[from] RefusedReason),
+    /// A field does not fit into a packet.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// As many messages or bytes are queued as may be.
     #[error("the queue of outgoing messages is full")]
     Full(Box<OutgoingMessage>),
-    /// The client has ended.
+    /// There is no connection, and [`Offline`](super::Offline) says not to queue for the next one.
+    #[error("there is no connection to the broker")]
+    Offline(Box<OutgoingMessage>),
+    /// There was no room before the [deadline](super::Publish::deadline).
+    #[error("there was no room in the queue before the deadline of the message")]
+    Expired(Box<OutgoingMessage>),
+    /// The [store](super::ClientBuilder::store) did not take the message. Where the disk failed
+    /// after that, which is told by [`Durability::Power`](super::Durability::Power) alone, the
+    /// message may be sent all the same.
+    #[error("the message could not be stored")]
+    Store {
+        /// The message.
+        message: Box<OutgoingMessage>,
+        /// Why.
+        #[source]
+        error: StoreError,
+    },
+    /// The client has ended, or is [draining](super::Client::drain).
     #[error("the client has ended")]
     Closed(Box<OutgoingMessage>),
+}
+
+impl EnqueueError {
+    /// Takes the message out; `None` where there was none to begin with, or it cannot be sent.
+    pub fn into_message(self) -> Option<OutgoingMessage> {
+        match self {
+            EnqueueError::InvalidTopic(_) | EnqueueError::Invalid(_) | EnqueueError::Encode(_) => {
+                None
+            }
+            EnqueueError::Full(message)
+            | EnqueueError::Offline(message)
+            | EnqueueError::Expired(message)
+            | EnqueueError::Store { message, .. }
+            | EnqueueError::Closed(message) => Some(*message),
+        }
+    }
+
+    pub(super) fn not_admitted(reason: NotAdmitted, message: OutgoingMessage) -> EnqueueError {
+        let message = Box::new(message);
+        match reason {
+            NotAdmitted::Full => EnqueueError::Full(message),
+            NotAdmitted::Offline => EnqueueError::Offline(message),
+            NotAdmitted::Expired => EnqueueError::Expired(message),
+            NotAdmitted::Closed => EnqueueError::Closed(message),
+        }
+    }
 }
 
 /// Says why a publish did not succeed.
@@ -202,6 +256,36 @@ pub enum PublishError {
         /// Reason string and user properties, 5.0 only.
         properties: Properties,
     },
+    /// The queue was full, and [`Overflow`](super::Overflow) says not to wait for room.
+    #[error("the queue of outgoing messages is full")]
+    Full(Box<OutgoingMessage>),
+    /// The message was dropped from the full queue, unsent, to make room for newer ones, as
+    /// [`Overflow::DropOldest`](super::Overflow::DropOldest) says.
+    #[error("the message was dropped from the full queue")]
+    Dropped(Box<OutgoingMessage>),
+    /// There was no connection, or it was lost before the message was sent, and
+    /// [`Offline`](super::Offline) says not to queue for the next one.
+    #[error("there is no connection to the broker")]
+    Offline(Box<OutgoingMessage>),
+    /// The message was not confirmed before its [deadline](super::Publish::deadline), or not sent
+    /// before its Message Expiry Interval had passed.
+    #[error("the message expired{}", if message.is_some() { " before it was sent" } else { "" })]
+    Expired {
+        /// The message, if no part of it was sent; without it, it may have arrived or may still.
+        message: Option<Box<OutgoingMessage>>,
+    },
+    /// The message was taken back by [`Delivery::cancel`](super::Delivery::cancel).
+    #[error("the message was taken back")]
+    Cancelled,
+    /// The [store](super::ClientBuilder::store) did not take the message.
+    #[error("the message could not be stored")]
+    Store {
+        /// The message.
+        message: Box<OutgoingMessage>,
+        /// Why.
+        #[source]
+        error: StoreError,
+    },
     /// The connection was lost, and with it what was known of the message.
     #[error("the connection was lost before the message was confirmed")]
     Lost {
@@ -227,6 +311,7 @@ impl From<PublishFailure> for PublishError {
             PublishFailure::RetainNotSupported => PublishError::RetainNotSupported,
             PublishFailure::Lost { maybe_delivered } => PublishError::Lost { maybe_delivered },
             PublishFailure::Invalid(error) => PublishError::Encode(error),
+            PublishFailure::Expired => PublishError::Expired { message: None },
         }
     }
 }
@@ -235,10 +320,13 @@ impl From<EnqueueError> for PublishError {
     fn from(error: EnqueueError) -> PublishError {
         match error {
             EnqueueError::InvalidTopic(error) => PublishError::InvalidTopic(error),
-            // Who waits for room is never told that there is none.
-            EnqueueError::Full(_) | EnqueueError::Closed(_) => {
-                PublishError::Closed { maybe_delivered: false }
-            }
+            EnqueueError::Invalid(reason) => PublishError::Invalid(reason),
+            EnqueueError::Encode(error) => PublishError::Encode(error),
+            EnqueueError::Full(message) => PublishError::Full(message),
+            EnqueueError::Offline(message) => PublishError::Offline(message),
+            EnqueueError::Expired(message) => PublishError::Expired { message: Some(message) },
+            EnqueueError::Store { message, error } => PublishError::Store { message, error },
+            EnqueueError::Closed(_) => PublishError::Closed { maybe_delivered: false },
         }
     }
 }
@@ -281,7 +369,8 @@ pub enum RequestError {
     /// The session ended first; whether the broker acted on the request is unknown.
     #[error("the session ended before the broker answered")]
     Lost,
-    /// As much is queued as may be; only from calls that do not wait.
+    /// As much is queued as may be; only from calls that do not wait, or where
+    /// [`Overflow`](super::Overflow) says that none does.
     #[error("the queue of outgoing messages is full")]
     Full,
     /// The client ended first.
@@ -310,7 +399,8 @@ impl From<RequestFailure> for RequestError {
 impl From<NotAdmitted> for RequestError {
     fn from(error: NotAdmitted) -> RequestError {
         match error {
-            NotAdmitted::Full => RequestError::Full,
+            // Only messages have a deadline, and are refused without a connection.
+            NotAdmitted::Full | NotAdmitted::Offline | NotAdmitted::Expired => RequestError::Full,
             NotAdmitted::Closed => RequestError::Closed,
         }
     }

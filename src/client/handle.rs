@@ -32,9 +32,9 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`EnqueueError::Full`] and [`EnqueueError::Closed`], with the message.
+    /// [`EnqueueError`], as [`Publish::try_enqueue`](super::Publish::try_enqueue) has it.
     pub fn try_enqueue(&self, message: OutgoingMessage) -> Result<Delivery, EnqueueError> {
-        Delivery::admit(&self.shared, message)
+        Delivery::admit(&self.shared, message, None)
     }
 
     /// Asks for subscriptions with one SUBSCRIBE, without waiting for the answer, which

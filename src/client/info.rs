@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::codec::{Properties, ReasonCode};
 use crate::session::{Limits, ProtocolError};
 
+use super::OutgoingMessage;
 use super::error::ConnectError;
+use super::store_file::StoreError;
 
 /// Describes an accepted connection.
 #[derive(Clone, Debug)]
@@ -169,7 +171,8 @@ pub struct DisconnectInfo {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The application disconnected, or dropped the last [`Client`](super::Client).
+    /// The application disconnected, drained, aborted, or dropped the last
+    /// [`Client`](super::Client).
     #[error("the application disconnected")]
     User,
     /// No connection came to be, and no further attempt is made.
@@ -181,9 +184,38 @@ pub enum CloseReason {
     /// A hook panicked.
     #[error("the hook {0} panicked")]
     HookPanicked(&'static str),
+    /// The disk that the [store](super::ClientBuilder::store) is on has failed: going on could
+    /// lose messages.
+    #[error("the store of the client failed")]
+    Store(#[source] StoreError),
     /// The runtime was shut down, and the driver task with it.
     #[error("the runtime of the client was shut down")]
     RuntimeStopped,
+}
+
+/// Says what became of the messages that were admitted when a [drain](super::Client::drain) began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// How many were confirmed.
+    pub confirmed: u64,
+    /// How many failed otherwise; each has told its [`Delivery`](super::Delivery) why.
+    pub failed: u64,
+    /// How many were sent and not confirmed in time: they may have arrived. With a
+    /// [store](super::ClientBuilder::store), those of QoS 1 and 2 are in it.
+    pub unconfirmed: u64,
+    /// Those that were not sent, oldest first. With a store, those of QoS 1 and 2 are in it, and
+    /// not here.
+    pub unsent: Vec<OutgoingMessage>,
+    /// How many were not sent and are in the store.
+    pub stored: u64,
+}
+
+impl DrainReport {
+    /// Returns whether every message was confirmed.
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && self.unconfirmed == 0 && self.stored == 0 && self.unsent.is_empty()
+    }
 }
 
 /// Holds the counters of a client since its start.
@@ -196,8 +228,14 @@ pub struct Stats {
     pub connect_failures: u64,
     /// Messages confirmed: QoS 0 written, QoS 1 and 2 acknowledged.
     pub messages_published: u64,
-    /// Messages that were admitted and not confirmed.
+    /// Messages that were admitted and not confirmed, the next three included.
     pub publish_failures: u64,
+    /// Messages dropped unsent, by the rules of the [`OutgoingQueue`](super::OutgoingQueue).
+    pub publishes_dropped: u64,
+    /// Messages that were not confirmed, or not sent, in their time.
+    pub publishes_expired: u64,
+    /// Messages taken back.
+    pub publishes_cancelled: u64,
     /// Messages received.
     pub messages_received: u64,
     /// Messages dropped from streams that nobody took them from in time.
@@ -213,6 +251,9 @@ pub(super) struct Counters {
     pub(super) connect_failures: Counter,
     pub(super) messages_published: Counter,
     pub(super) publish_failures: Counter,
+    pub(super) publishes_dropped: Counter,
+    pub(super) publishes_expired: Counter,
+    pub(super) publishes_cancelled: Counter,
     pub(super) messages_received: Counter,
     pub(super) messages_dropped: Counter,
     pub(super) messages_unclaimed: Counter,
@@ -225,6 +266,9 @@ impl Counters {
             connect_failures: self.connect_failures.value(),
             messages_published: self.messages_published.value(),
             publish_failures: self.publish_failures.value(),
+            publishes_dropped: self.publishes_dropped.value(),
+            publishes_expired: self.publishes_expired.value(),
+            publishes_cancelled: self.publishes_cancelled.value(),
             messages_received: self.messages_received.value(),
             messages_dropped: self.messages_dropped.value(),
             messages_unclaimed: self.messages_unclaimed.value(),

@@ -4,25 +4,35 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Properties, ReasonCode};
+use crate::codec::{Properties, QoS, ReasonCode};
 use crate::session::{
     AckHandle, Receipt, SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest,
 };
 
 use super::OutgoingMessage;
 use super::error::{DisconnectError, PublishError, RequestError};
-use super::options::OutgoingQueue;
+use super::info::DrainReport;
+use super::options::{Offline, OutgoingQueue, Overflow};
 use super::router::Route;
+use super::task::now;
 
 /// What handles ask of the driver task.
 pub(super) enum Command {
     Publish {
         ticket: Ticket,
         message: OutgoingMessage,
+        /// When the message is given up, if it is not confirmed before.
+        deadline: Option<Instant>,
         done: oneshot::Sender<Result<Receipt, PublishError>>,
+    },
+    /// Takes a message back, if it was not sent.
+    Cancel {
+        ticket: Ticket,
+        done: oneshot::Sender<OutgoingMessage>,
     },
     Subscribe {
         ticket: Ticket,
@@ -56,6 +66,13 @@ pub(super) enum Command {
         properties: Properties,
         done: Option<oneshot::Sender<Result<(), DisconnectError>>>,
     },
+    /// Ends the client once what was admitted has ended, or at a certain time.
+    Drain {
+        by: Instant,
+        done: oneshot::Sender<DrainReport>,
+    },
+    /// Ends the client without a word to the broker.
+    Abort,
     /// The last [`Client`](super::Client) was dropped.
     HandlesGone,
 }
@@ -63,6 +80,15 @@ pub(super) enum Command {
 /// Collects commands until the driver task takes them.
 pub(super) struct Mailbox {
     state: Mutex<State>,
+    limit: OutgoingQueue,
+}
+
+/// What there is beside the commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) reading_paused: bool,
+    /// Somebody does not wait for room for ever.
+    pub(super) deadlines: bool,
 }
 
 struct State {
@@ -72,6 +98,8 @@ struct State {
     next_number: u64,
     reading_paused: bool,
     closed: bool,
+    /// No more messages are admitted.
+    draining: bool,
     room: Room,
 }
 
@@ -80,33 +108,55 @@ struct Room {
     limit: OutgoingQueue,
     messages: usize,
     bytes: usize,
+    /// Whether the broker has accepted the connection.
+    online: bool,
     /// Who waits for room, in the order of asking.
     waiters: VecDeque<Waiter>,
 }
 
 struct Waiter {
     number: u64,
-    bytes: usize,
+    ask: Ask,
     waker: Waker,
+}
+
+/// What room is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ask {
+    pub(super) bytes: usize,
+    /// The quality of service of a message; `None` for requests.
+    pub(super) qos: Option<QoS>,
+    /// When it is no use any more.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl From<usize> for Ask {
+    fn from(bytes: usize) -> Ask {
+        Ask { bytes, ..Ask::default() }
+    }
 }
 
 /// Why a command was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotAdmitted {
     Full,
+    Offline,
+    Expired,
     Closed,
 }
 
 impl Mailbox {
     pub(super) fn new(limit: OutgoingQueue) -> Mailbox {
-        let room = Room { limit, messages: 0, bytes: 0, waiters: VecDeque::new() };
+        let room = Room { limit, messages: 0, bytes: 0, online: false, waiters: VecDeque::new() };
         Mailbox {
+            limit,
             state: Mutex::new(State {
                 commands: Vec::new(),
                 driver: None,
                 next_number: 1,
                 reading_paused: false,
                 closed: false,
+                draining: false,
                 room,
             }),
         }
@@ -128,39 +178,46 @@ impl Mailbox {
         true
     }
 
-    /// Makes room for a command of `bytes`, if there is room and nobody waits for it.
-    pub(super) fn try_admit(&self, bytes: usize) -> Result<Admission<'_>, NotAdmitted> {
+    /// Makes room for a command, if there is room and nobody waits for it.
+    pub(super) fn try_admit(&self, ask: impl Into<Ask>) -> Result<Admission<'_>, NotAdmitted> {
+        let ask = ask.into();
         let mut state = self.lock();
-        if state.closed {
-            return Err(NotAdmitted::Closed);
-        }
-        if !state.room.waiters.is_empty() || !state.room.has(bytes) {
+        state.check(ask)?;
+        if !state.room.waiters.is_empty() || !state.room.has(ask.bytes) {
             return Err(NotAdmitted::Full);
         }
-        state.room.take(bytes);
+        state.room.take(ask.bytes);
         Ok(Admission { state, freed: None })
     }
 
-    /// Makes room for a command of `bytes`, or takes a place in the line for it. `place` must be
-    /// given to [`leave`](Self::leave) when the caller loses interest.
+    /// Makes room for a command, or takes a place in the line for it. `place` must be given to
+    /// [`leave`](Self::leave) when the caller loses interest.
     pub(super) fn poll_admit(
         &self,
         cx: &mut Context<'_>,
-        bytes: usize,
+        ask: impl Into<Ask>,
         place: &mut Option<u64>,
     ) -> Poll<Result<Admission<'_>, NotAdmitted>> {
+        let ask = ask.into();
         let mut state = self.lock();
-        if state.closed {
-            *place = None;
-            return Poll::Ready(Err(NotAdmitted::Closed));
+        let first = state.room.waiters.front().map(|waiter| waiter.number);
+        let has_room = first == *place && state.room.has(ask.bytes);
+        let refused = state.check(ask).err().or_else(|| {
+            let refuses = state.room.limit.overflow == Overflow::Refuse;
+            (refuses && !has_room).then_some(NotAdmitted::Full)
+        });
+        if let Some(refused) = refused {
+            let freed = place.take().and_then(|place| state.room.leave(place));
+            drop(state);
+            freed.inspect(Waker::wake_by_ref);
+            return Poll::Ready(Err(refused));
         }
         let room = &mut state.room;
-        let first = room.waiters.front().map(|waiter| waiter.number);
-        if first == *place && room.has(bytes) {
+        if has_room {
             if place.take().is_some() {
                 room.waiters.pop_front();
             }
-            room.take(bytes);
+            room.take(ask.bytes);
             let freed = room.next_in_line();
             return Poll::Ready(Ok(Admission { state, freed }));
         }
@@ -174,7 +231,13 @@ impl Mailbox {
                 let number = state.next_number();
                 *place = Some(number);
                 let waker = cx.waker().clone();
-                state.room.waiters.push_back(Waiter { number, bytes, waker });
+                state.room.waiters.push_back(Waiter { number, ask, waker });
+                if ask.deadline.is_some() {
+                    // The driver watches the time.
+                    let driver = state.driver.take();
+                    drop(state);
+                    driver.inspect(Waker::wake_by_ref);
+                }
             }
         }
         Poll::Pending
@@ -182,21 +245,51 @@ impl Mailbox {
 
     /// Gives up a place in the line.
     pub(super) fn leave(&self, place: u64) {
-        let mut state = self.lock();
-        state.room.waiters.retain(|waiter| waiter.number != place);
-        let next = state.room.next_in_line();
-        drop(state);
+        let next = self.lock().room.leave(place);
         next.inspect(Waker::wake_by_ref);
+    }
+
+    /// Takes room that nobody has asked for: that of messages from before.
+    pub(super) fn occupy(&self, messages: usize, bytes: usize, next_ticket: Ticket) {
+        let mut state = self.lock();
+        state.room.messages += messages;
+        state.room.bytes += bytes;
+        state.next_number = state.next_number.max(next_ticket.get());
+    }
+
+    /// Takes note whether the broker has accepted the connection.
+    pub(super) fn set_online(&self, online: bool) {
+        let mut state = self.lock();
+        state.room.online = online;
+        if state.room.limit.offline != Offline::Keep && !online {
+            state.room.waiters.iter().for_each(|waiter| waiter.waker.wake_by_ref());
+        }
+    }
+
+    /// Admits no more messages.
+    pub(super) fn stop_publishing(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        state.room.waiters.iter().for_each(|waiter| waiter.waker.wake_by_ref());
+    }
+
+    /// Wakes those whose time to wait for room is up, and says when the next one's is.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let state = self.lock();
+        let mut next = None;
+        for waiter in &state.room.waiters {
+            match waiter.ask.deadline {
+                Some(deadline) if deadline <= now => waiter.waker.wake_by_ref(),
+                Some(deadline) => next = Some(next.map_or(deadline, |next| deadline.min(next))),
+                None => {}
+            }
+        }
+        next
     }
 
     /// Gives room back: that of `messages` commands with `bytes` together.
     pub(super) fn release(&self, messages: usize, bytes: usize) {
-        let mut state = self.lock();
-        let room = &mut state.room;
-        room.messages = room.messages.saturating_sub(messages);
-        room.bytes = room.bytes.saturating_sub(bytes);
-        let next = room.next_in_line();
-        drop(state);
+        let next = self.lock().room.release(messages, bytes);
         next.inspect(Waker::wake_by_ref);
     }
 
@@ -211,15 +304,21 @@ impl Mailbox {
     }
 
     /// Hands all commands to the driver, in exchange for its empty list, and remembers whom to
-    /// wake for the next one. Returns whether reading is paused.
-    pub(super) fn take(&self, cx: &mut Context<'_>, batch: &mut Vec<Command>) -> bool {
+    /// wake for the next one.
+    pub(super) fn take(&self, cx: &mut Context<'_>, batch: &mut Vec<Command>) -> Taken {
         debug_assert!(batch.is_empty(), "the driver deals with a batch before it takes another");
         let mut state = self.lock();
         std::mem::swap(&mut state.commands, batch);
         if state.driver.is_none() {
             state.driver = Some(cx.waker().clone());
         }
-        state.reading_paused
+        let deadlines = state.room.waiters.iter().any(|waiter| waiter.ask.deadline.is_some());
+        Taken { reading_paused: state.reading_paused, deadlines }
+    }
+
+    /// What was asked of the queue.
+    pub(super) fn limit(&self) -> OutgoingQueue {
+        self.limit
     }
 
     /// Gives back the memory of a past burst.
@@ -260,6 +359,13 @@ impl Admission<'_> {
         self.state.next_ticket()
     }
 
+    /// Gives the room back again.
+    pub(super) fn give_back(mut self, bytes: usize) {
+        let next = self.state.room.release(1, bytes);
+        drop(self.state);
+        next.or(self.freed).inspect(Waker::wake_by_ref);
+    }
+
     pub(super) fn send(mut self, command: Command) {
         self.state.commands.push(command);
         let driver = self.state.driver.take();
@@ -281,12 +387,47 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether a command may be admitted if there is room.
+    fn check(&self, ask: Ask) -> Result<(), NotAdmitted> {
+        let refused_offline = match (self.room.limit.offline, ask.qos) {
+            (Offline::Keep, _) | (_, None) => false,
+            (Offline::RefuseQos0, Some(qos)) => qos == QoS::AtMostOnce,
+            (Offline::Refuse, Some(_)) => true,
+        };
+        if self.closed || self.draining && ask.qos.is_some() {
+            Err(NotAdmitted::Closed)
+        } else if ask.deadline.is_some_and(|deadline| deadline <= now()) {
+            Err(NotAdmitted::Expired)
+        } else if refused_offline && !self.room.online {
+            Err(NotAdmitted::Offline)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Room {
     /// Whether `bytes` more are within the limit. What is larger than the limit is let in alone.
+    ///
+    /// Where the oldest message makes room, it is the driver that finds it: until its turn comes,
+    /// as much again is let in.
     fn has(&self, bytes: usize) -> bool {
+        let times = if self.limit.overflow == Overflow::DropOldest { 2 } else { 1 };
         self.messages == 0
-            || self.messages < self.limit.messages
-                && self.bytes.saturating_add(bytes) <= self.limit.bytes
+            || self.messages < self.limit.messages.saturating_mul(times)
+                && self.bytes.saturating_add(bytes) <= self.limit.bytes.saturating_mul(times)
+    }
+
+    fn release(&mut self, messages: usize, bytes: usize) -> Option<Waker> {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.next_in_line()
+    }
+
+    fn leave(&mut self, place: u64) -> Option<Waker> {
+        self.waiters.retain(|waiter| waiter.number != place);
+        self.next_in_line()
     }
 
     fn take(&mut self, bytes: usize) {
@@ -296,7 +437,7 @@ impl Room {
 
     fn next_in_line(&self) -> Option<Waker> {
         let next = self.waiters.front()?;
-        self.has(next.bytes).then(|| next.waker.clone())
+        self.has(next.ask.bytes).then(|| next.waker.clone())
     }
 }
 
@@ -347,7 +488,7 @@ mod tests {
     }
 
     fn mailbox(messages: usize, bytes: usize) -> Mailbox {
-        Mailbox::new(OutgoingQueue { messages, bytes })
+        Mailbox::new(OutgoingQueue { messages, bytes, ..OutgoingQueue::default() })
     }
 
     fn try_admit(mailbox: &Mailbox, bytes: usize) -> Result<(), NotAdmitted> {
@@ -426,7 +567,7 @@ mod tests {
         let driver = Arc::new(Count::default());
         let waker = Arc::clone(&driver).into();
         let mut batch = Vec::new();
-        assert!(!mailbox.take(&mut Context::from_waker(&waker), &mut batch));
+        assert!(!mailbox.take(&mut Context::from_waker(&waker), &mut batch).reading_paused);
         assert_eq!(try_admit(&mailbox, 1), Ok(()));
         assert_eq!(try_admit(&mailbox, 1), Ok(()));
         assert_eq!(driver.0.load(Ordering::Relaxed), 1);

@@ -12,7 +12,7 @@
 //!
 //! | what | bound | at the bound |
 //! |---|---|---|
-//! | admitted, unconfirmed messages | [`OutgoingQueue`], count and bytes | `enqueue` waits, `try_enqueue` gives the message back |
+//! | admitted, unconfirmed messages | [`OutgoingQueue`], count and bytes | `enqueue` waits, `try_enqueue` gives the message back ([`Overflow`] has other ways) |
 //! | QoS 1 and 2 messages to the broker | [`max_inflight`](ClientBuilder::max_inflight), the broker's Receive Maximum | the others wait in the queue |
 //! | QoS 0 messages in a stream | [`inbox_capacity`](ClientBuilder::inbox_capacity), [`inbox_bytes`](ClientBuilder::inbox_bytes) | the oldest goes; [`Message::lagged`] tells ([`Slow`] has other ways) |
 //! | QoS 1 and 2 messages in a stream | [`receive_maximum`](ClientBuilder::receive_maximum), and the same | unacknowledged ([`Acks`]), so the broker waits; beyond the bound the socket is not read |
@@ -32,12 +32,14 @@ mod options;
 mod publish;
 mod router;
 mod shared;
+mod store_file;
 mod stream;
 mod subscribe;
 mod task;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -54,11 +56,13 @@ pub use self::error::{
 pub use self::handle::Handle;
 pub use self::hooks::{BeforeConnect, Failure, Flow, Hooks, LogLevel, PacketView};
 pub use self::info::{
-    CloseReason, ConnectInfo, DisconnectCause, DisconnectInfo, DisconnectedBy, State, Stats,
+    CloseReason, ConnectInfo, DisconnectCause, DisconnectInfo, DisconnectedBy, DrainReport, State,
+    Stats,
 };
 pub use self::message::{Message, MessageRef};
-pub use self::options::{ClientBuilder, OutgoingQueue, Reconnect};
-pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture};
+pub use self::options::{ClientBuilder, Offline, OutgoingQueue, Overflow, Reconnect};
+pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture, TooLate};
+pub use self::store_file::{Durability, FileStore, StoreError};
 pub use self::stream::{Inbox, Slow};
 pub use self::subscribe::{Subscribe, Subscription};
 pub use crate::driver::Direction;
@@ -67,6 +71,10 @@ pub use crate::session::{Receipt, SessionLoss, SubscribeReceipt, Ticket, Will};
 
 use self::mailbox::Command;
 use self::shared::Shared;
+use self::task::now;
+
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A handle on a running client. Clones are handles on the same client.
 ///
@@ -221,6 +229,38 @@ impl Client {
             Ok(()) => Ok(()),
             Err(_) => Err(self.closed().await),
         }
+    }
+
+    /// Ends the client in good order: admits no more messages, waits until those admitted have
+    /// ended, or for `deadline` at most, and disconnects, which suppresses the will. The report says
+    /// what became of each.
+    ///
+    /// Publishing fails with `Closed` from here on; messages go on being received until the end.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseReason`] when the client has ended, or its end was asked for, before.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends even if the future is dropped, once it was polled; only the report is lost.
+    pub async fn drain(&self, deadline: Duration) -> Result<DrainReport, CloseReason> {
+        let (done, report) = oneshot::channel();
+        self.shared.mailbox.stop_publishing();
+        // A time that cannot be told is as good as none.
+        let by = now().checked_add(deadline).unwrap_or_else(|| now() + FOR_EVER);
+        self.shared.mailbox.send(Command::Drain { by, done });
+        let report = report.await;
+        let reason = self.closed().await;
+        report.map_err(|_| reason)
+    }
+
+    /// Ends the client at once and closes the socket without a DISCONNECT, so that the broker
+    /// publishes the will. Messages that are not yet confirmed fail.
+    ///
+    /// It does not wait; [`closed`](Self::closed) does.
+    pub fn abort(&self) {
+        self.shared.mailbox.send(Command::Abort);
     }
 
     /// Ends the client with a DISCONNECT, which suppresses the will. Messages that are not yet

@@ -18,7 +18,7 @@ use crate::net::TlsConfig;
 #[cfg(feature = "websocket")]
 use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
-use crate::session::{Backoff, Config, SessionLoss, Will};
+use crate::session::{Backoff, Config, Session, SessionLoss, Will};
 
 use super::acks::Acks;
 use super::callbacks::{HookCaller, HookSet};
@@ -27,8 +27,9 @@ use super::handle::Handle;
 use super::info::{Counters, State};
 use super::mailbox::Mailbox;
 use super::shared::Shared;
+use super::store_file::FileStore;
 use super::stream::{Inbox, Queue, Slow};
-use super::task::Task;
+use super::task::{Task, now};
 use super::{Client, ClientGuard};
 
 /// Sets up a [`Client`].
@@ -53,6 +54,10 @@ pub struct ClientBuilder {
     config: Config,
     keep_alive: Duration,
     client_id: Option<Box<str>>,
+    /// `None` where it was not said, and the store decides.
+    clean_start: Option<bool>,
+    session_expiry: Option<u32>,
+    store: Option<Box<FileStore>>,
     reconnect: Reconnect,
     retry_first_connect: bool,
     outgoing: OutgoingQueue,
@@ -85,21 +90,83 @@ impl Default for Reconnect {
     }
 }
 
-/// Bounds the messages that are admitted and not confirmed, those in flight included.
+/// Bounds the messages that are admitted and not confirmed, those in flight included, and says
+/// what happens at the bound and without a connection.
 ///
 /// A single message larger than `bytes` is admitted while nothing else is. SUBSCRIBE and
-/// UNSUBSCRIBE count too.
+/// UNSUBSCRIBE count too. Every message that is dropped ends its
+/// [`Delivery`](super::Delivery) with an error that has it, and is counted in
+/// [`Stats`](super::Stats).
+///
+/// ```
+/// use midge::client::{Offline, OutgoingQueue, Overflow};
+///
+/// // The newest 500 readings, as old as they may be.
+/// let readings = OutgoingQueue {
+///     messages: 500,
+///     overflow: Overflow::DropOldest,
+///     ..OutgoingQueue::default()
+/// };
+/// // Nothing that is late.
+/// let live = OutgoingQueue { offline: Offline::Refuse, ..OutgoingQueue::default() };
+/// # let _ = (readings, live);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutgoingQueue {
     /// How many messages. Default 1,000.
     pub messages: usize,
     /// How many bytes of topics, payloads and properties. Default 8 MiB.
     pub bytes: usize,
+    /// What happens when there is no room. Default [`Overflow::Wait`].
+    pub overflow: Overflow,
+    /// What happens without a connection. Default [`Offline::Keep`].
+    pub offline: Offline,
+}
+
+/// Says what happens to a message for which there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// `enqueue` waits for room, and `try_enqueue` gives the message back.
+    #[default]
+    Wait,
+    /// The oldest messages that were not sent are dropped, with
+    /// [`PublishError::Dropped`](super::PublishError::Dropped). Those in flight stay: where they
+    /// alone reach the bound, it is the new message that goes.
+    ///
+    /// Between two turns of the client's task as much again is admitted; beyond that it is as with
+    /// `Wait`.
+    DropOldest,
+    /// `enqueue`, too, gives the message back, and a request fails with
+    /// [`RequestError::Full`](super::RequestError::Full).
+    Refuse,
+}
+
+/// Says what happens to messages while the broker has not accepted a connection: before the first
+/// one, and after one is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Offline {
+    /// They are queued for the next connection.
+    #[default]
+    Keep,
+    /// Those of QoS 0 are refused with [`EnqueueError::Offline`](super::EnqueueError::Offline), and
+    /// end with [`PublishError::Offline`](super::PublishError::Offline) where the connection is
+    /// lost before they were sent. Others are queued.
+    RefuseQos0,
+    /// All are refused, and end when the connection is lost before they were sent. What was sent
+    /// with QoS 1 or 2 is sent again on the next connection all the same.
+    Refuse,
 }
 
 impl Default for OutgoingQueue {
     fn default() -> OutgoingQueue {
-        OutgoingQueue { messages: 1000, bytes: 8 << 20 }
+        OutgoingQueue {
+            messages: 1000,
+            bytes: 8 << 20,
+            overflow: Overflow::default(),
+            offline: Offline::default(),
+        }
     }
 }
 
@@ -124,6 +191,9 @@ impl ClientBuilder {
             keep_alive: Duration::from_secs(config.keep_alive.into()),
             config,
             client_id: None,
+            clean_start: None,
+            session_expiry: None,
+            store: None,
             reconnect: Reconnect::default(),
             retry_first_connect: true,
             outgoing: OutgoingQueue::default(),
@@ -153,9 +223,9 @@ impl ClientBuilder {
     }
 
     /// Sets whether the first connection starts without an old session (Clean Start, Clean
-    /// Session). Default `true`.
+    /// Session). Default `true`, and `false` with a [`store`](Self::store).
     pub fn clean_start(mut self, clean_start: bool) -> Self {
-        self.config.clean_start = clean_start;
+        self.clean_start = Some(clean_start);
         self
     }
 
@@ -192,9 +262,21 @@ impl ClientBuilder {
     }
 
     /// Sets how many seconds the session outlives the connection; `u32::MAX` is for ever. Default
-    /// 0. 5.0 only.
+    /// 0, and for ever with a [`store`](Self::store). 5.0 only.
     pub fn session_expiry(mut self, seconds: u32) -> Self {
-        self.config.session_expiry = seconds;
+        self.session_expiry = Some(seconds);
+        self
+    }
+
+    /// Sets where the session outlives the process. By default it is in memory alone.
+    ///
+    /// The client takes the identifier of the session in the store, if there is one and none is
+    /// set. Unless they are set, clean start is off and, in 5.0, the session expiry for ever: the
+    /// promises of [`FileStore`] need a broker that keeps its part of the session. With a clean
+    /// start, or once the session has expired, messages in flight fare as
+    /// [`on_session_loss`](Self::on_session_loss) says.
+    pub fn store(mut self, store: FileStore) -> Self {
+        self.store = Some(Box::new(store));
         self
     }
 
@@ -357,11 +439,23 @@ impl ClientBuilder {
                 return Err(BuildError::Zero(what));
             }
         }
+        config.durable = self.store.is_some();
+        config.clean_start = self.clean_start.unwrap_or(!config.durable);
+        let lasting = if config.durable && config.version == Version::V5 { u32::MAX } else { 0 };
+        config.session_expiry = self.session_expiry.unwrap_or(lasting);
         let random = RandomState::new();
-        let client_id = self
-            .client_id
-            .unwrap_or_else(|| format!("midge-{:016x}", random.hash_one("id")).into());
+        let default_id = || format!("midge-{:016x}", random.hash_one("id")).into();
+        let stored_id = self.store.as_ref().and_then(|store| store.client_id());
+        let client_id =
+            self.client_id.or_else(|| stored_id.map(Into::into)).unwrap_or_else(default_id);
         config.check(&client_id)?;
+        let (store, restored) = match self.store {
+            Some(store) => {
+                let (store, restored) = store.start(&client_id)?;
+                (Some(store), Some(restored))
+            }
+            None => (None, None),
+        };
 
         let (state, _) = watch::channel(State::Connecting { attempt: 1 });
         let shared = Arc::new(Shared {
@@ -369,6 +463,8 @@ impl ClientBuilder {
             state,
             counters: Counters::default(),
             stream_limits: self.stream_limits,
+            version: config.version,
+            store,
         });
         let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };
@@ -379,11 +475,16 @@ impl ClientBuilder {
                 (Some(Backoff::new(first, max, STABLE_AFTER, seed)), max)
             }
         };
-        let task = Task::new(
+        let (config, seed) = (Arc::new(config), random.hash_one("session"));
+        let session = match &restored {
+            Some(restored) => {
+                Session::restore(config, client_id, seed, now(), restored.ledger.clone())
+            }
+            None => Session::new(config, client_id, seed),
+        };
+        let mut task = Task::new(
             Arc::clone(&shared),
-            Arc::new(config),
-            client_id,
-            random.hash_one("session"),
+            session,
             HookCaller::new(self.hooks, handle),
             Arc::clone(&inbox),
             Dialing {
@@ -395,6 +496,9 @@ impl ClientBuilder {
                 retry_first: self.retry_first_connect,
             },
         );
+        if let Some(restored) = restored {
+            task.await_restored(&restored);
+        }
         runtime.spawn(task.run());
         let guard = Arc::new(ClientGuard { shared: Arc::clone(&shared) });
         Ok((Client { shared, guard }, Inbox::new(inbox)))

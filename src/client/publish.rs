@@ -4,24 +4,27 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::codec::{Properties, QoS, TopicName};
+use crate::codec::{Properties, QoS, TopicName, Version};
 use crate::session::{Receipt, Ticket};
 
 use super::OutgoingMessage;
 use super::error::{EnqueueError, InvalidTopic, PublishError};
-use super::mailbox::{Admission, Command, NotAdmitted};
+use super::mailbox::{Admission, Ask, Command, NotAdmitted};
 use super::shared::Shared;
+use super::store_file::Position;
+use super::task::now;
 
 /// A message about to be published.
 ///
 /// | finished by | waits for | yields |
 /// |---|---|---|
 /// | `.await` | the confirmation | [`Receipt`] |
-/// | [`enqueue`](Self::enqueue)`.await` | room in the queue | [`Delivery`] |
+/// | [`enqueue`](Self::enqueue)`.await` | room in the queue, and the store if there is one | [`Delivery`] |
 /// | [`try_enqueue`](Self::try_enqueue) | nothing | [`Delivery`] |
 ///
 /// A QoS 0 message is confirmed when the kernel has taken its bytes, QoS 1 by PUBACK and QoS 2 by
@@ -37,6 +40,7 @@ use super::shared::Shared;
 pub struct Publish<'a> {
     shared: &'a Arc<Shared>,
     message: Result<OutgoingMessage, InvalidTopic>,
+    deadline: Option<Duration>,
 }
 
 impl<'a> Publish<'a> {
@@ -46,7 +50,7 @@ impl<'a> Publish<'a> {
         payload: impl Into<Bytes>,
     ) -> Publish<'a> {
         let message = topic.into_topic().map(|topic| OutgoingMessage::new(topic, payload));
-        Publish { shared, message }
+        Publish { shared, message, deadline: None }
     }
 
     /// Sets the quality of service. Default 0.
@@ -73,28 +77,54 @@ impl<'a> Publish<'a> {
         self
     }
 
-    /// Waits for room in the queue, and no longer.
+    /// Sets the time in which the message is to be confirmed. By default there is no end to it: a
+    /// message waits for a connection as long as the client lives.
+    ///
+    /// The time counts from [`enqueue`](Self::enqueue), [`try_enqueue`](Self::try_enqueue) or
+    /// `await`. When it is up, a message that was not sent is taken out of the queue and comes back
+    /// with the error: it will not be sent. A message that was sent cannot be unsent: its waiter
+    /// is told, while the client goes on to deliver it as the protocol demands \[MQTT-4.4.0-1\].
+    /// With a [store](super::ClientBuilder::store), the time goes on while no process runs.
+    ///
+    /// The time is this side's alone; the broker has the Message Expiry Interval among the
+    /// [`properties`](Self::properties) (5.0). That, too, keeps a message from being sent too late:
+    /// what of it has passed in the queue is taken off when the message is sent, and with none left
+    /// it is not sent at all. Once it was sent it is sent again for as long as it takes
+    /// \[MQTT-4.3.3-7\].
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Waits for room in the queue, and no longer. With a [store](super::ClientBuilder::store), a
+    /// message of QoS 1 or 2 is in it then.
     ///
     /// # Errors
     ///
-    /// [`EnqueueError::InvalidTopic`], and [`EnqueueError::Closed`] with the message.
+    /// [`EnqueueError`], with the message where there is one that could be sent.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before it is ready means that the message is not sent.
+    /// Dropping the future before it is ready means that the message is not sent, unless what it
+    /// waited for was the disk ([`Durability::Power`](super::Durability::Power)).
     pub fn enqueue(self) -> Enqueue<'a> {
-        Enqueue { shared: self.shared, message: Some(self.message), place: None }
+        let deadline = self.deadline.and_then(|deadline| now().checked_add(deadline));
+        let stage = Stage::Asking(self.message);
+        Enqueue { shared: self.shared, stage: Some(stage), place: None, deadline }
     }
 
     /// Queues the message if there is room at once. It may be called where waiting is not
     /// possible, as in a hook.
     ///
+    /// With a [store](super::ClientBuilder::store), a message of QoS 1 or 2 is in the file when this
+    /// returns; it does not wait for the disk.
+    ///
     /// # Errors
     ///
-    /// [`EnqueueError::InvalidTopic`], and with the message [`EnqueueError::Full`] and
-    /// [`EnqueueError::Closed`].
+    /// [`EnqueueError`], with the message where there is one that could be sent.
     pub fn try_enqueue(self) -> Result<Delivery, EnqueueError> {
-        Delivery::admit(self.shared, self.message?)
+        let deadline = self.deadline.and_then(|deadline| now().checked_add(deadline));
+        Delivery::admit(self.shared, self.message?, deadline)
     }
 }
 
@@ -112,29 +142,74 @@ impl<'a> IntoFuture for Publish<'a> {
 #[derive(Debug)]
 pub struct Enqueue<'a> {
     shared: &'a Arc<Shared>,
-    /// `None` once it is admitted or refused.
-    message: Option<Result<OutgoingMessage, InvalidTopic>>,
+    /// `None` once it is ready.
+    stage: Option<Stage>,
     /// The place in the line for room.
     place: Option<u64>,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// For room.
+    Asking(Result<OutgoingMessage, InvalidTopic>),
+    /// For the disk. The message is kept for who must be told that it failed.
+    Storing(Delivery, Position, Box<OutgoingMessage>),
+}
+
+impl Enqueue<'_> {
+    fn poll_stage(
+        &mut self,
+        cx: &mut Context<'_>,
+        stage: Stage,
+    ) -> Poll<Result<Delivery, EnqueueError>> {
+        let (delivery, position, message) = match stage {
+            Stage::Asking(message) => {
+                let message = message?;
+                if self.place.is_none() {
+                    check(self.shared, &message)?;
+                }
+                let ask = ask(&message, self.deadline);
+                match self.shared.mailbox.poll_admit(cx, ask, &mut self.place) {
+                    Poll::Pending => {
+                        self.stage = Some(Stage::Asking(Ok(message)));
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(admitted) => {
+                        let keep = self.shared.waits_for_disk().then(|| Box::new(message.clone()));
+                        let (shared, deadline) = (self.shared, self.deadline);
+                        let (delivery, position) =
+                            Delivery::send(shared, admitted, message, deadline)?;
+                        match (position, keep) {
+                            (Some(position), Some(message)) => (delivery, position, message),
+                            _ => return Poll::Ready(Ok(delivery)),
+                        }
+                    }
+                }
+            }
+            Stage::Storing(delivery, position, message) => (delivery, position, message),
+        };
+        let stored = self.shared.store.as_ref().map(|store| store.poll_durable(cx, position));
+        match stored {
+            Some(Poll::Pending) => {
+                self.stage = Some(Stage::Storing(delivery, position, message));
+                Poll::Pending
+            }
+            Some(Poll::Ready(Err(error))) => {
+                Poll::Ready(Err(EnqueueError::Store { message, error }))
+            }
+            Some(Poll::Ready(Ok(()))) | None => Poll::Ready(Ok(delivery)),
+        }
+    }
 }
 
 impl Future for Enqueue<'_> {
     type Output = Result<Delivery, EnqueueError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let message = match this.message.take() {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Poll::Ready(Err(error.into())),
-            None => return Poll::Pending,
-        };
-        let mailbox = &this.shared.mailbox;
-        match mailbox.poll_admit(cx, message.queued_bytes(), &mut this.place) {
-            Poll::Ready(admitted) => Poll::Ready(Delivery::send(admitted, message)),
-            Poll::Pending => {
-                this.message = Some(Ok(message));
-                Poll::Pending
-            }
+        match self.stage.take() {
+            Some(stage) => self.poll_stage(cx, stage),
+            None => Poll::Pending,
         }
     }
 }
@@ -179,13 +254,19 @@ impl Future for PublishFuture<'_> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it does not take the message back.
+/// Dropping it does not take the message back; [`cancel`](Self::cancel) does.
 #[must_use = "a message can fail after it was admitted; drop the delivery to ignore that"]
 #[derive(Debug)]
 pub struct Delivery {
+    shared: Arc<Shared>,
     ticket: Ticket,
     result: oneshot::Receiver<Result<Receipt, PublishError>>,
 }
+
+/// Says that a message could not be taken back: it was sent, at least in part, or has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message was sent already")]
+pub struct TooLate;
 
 impl Delivery {
     /// Returns the ticket by which [`on_publish`](super::ClientBuilder::on_publish) names the
@@ -194,29 +275,83 @@ impl Delivery {
         self.ticket
     }
 
-    pub(super) fn admit(
-        shared: &Shared,
-        message: OutgoingMessage,
-    ) -> Result<Delivery, EnqueueError> {
-        Delivery::send(shared.mailbox.try_admit(message.queued_bytes()), message)
+    /// Takes the message back if it was not sent yet: it leaves the queue, and the store, and this
+    /// delivery ends with [`PublishError::Cancelled`].
+    ///
+    /// # Errors
+    ///
+    /// [`TooLate`] when it was sent, in this session or in one that was lost, or when its delivery
+    /// has ended; the delivery can be awaited as before.
+    ///
+    /// # Cancel safety
+    ///
+    /// The message is taken back even if the future is dropped, once it was polled; only the
+    /// answer is lost.
+    pub async fn cancel(&mut self) -> Result<OutgoingMessage, TooLate> {
+        let (done, message) = oneshot::channel();
+        let ticket = self.ticket;
+        self.shared.mailbox.send(Command::Cancel { ticket, done });
+        message.await.map_err(|_| TooLate)
     }
 
+    pub(super) fn admit(
+        shared: &Arc<Shared>,
+        message: OutgoingMessage,
+        deadline: Option<Instant>,
+    ) -> Result<Delivery, EnqueueError> {
+        check(shared, &message)?;
+        let admitted = shared.mailbox.try_admit(ask(&message, deadline));
+        Ok(Delivery::send(shared, admitted, message, deadline)?.0)
+    }
+
+    /// Stores the message, if that is to be, and sends it to the driver. With the position in the
+    /// store that must be durable.
     fn send(
+        shared: &Arc<Shared>,
         admitted: Result<Admission<'_>, NotAdmitted>,
         message: OutgoingMessage,
-    ) -> Result<Delivery, EnqueueError> {
-        match admitted {
-            Ok(mut admission) => {
-                let ticket = admission.ticket();
-                let (done, result) = oneshot::channel();
-                admission.send(Command::Publish { ticket, message, done });
-                Ok(Delivery { ticket, result })
+        deadline: Option<Instant>,
+    ) -> Result<(Delivery, Option<Position>), EnqueueError> {
+        let mut admission = match admitted {
+            Ok(admission) => admission,
+            Err(reason) => return Err(EnqueueError::not_admitted(reason, message)),
+        };
+        let ticket = admission.ticket();
+        // In the order of the tickets: nobody else is admitted meanwhile.
+        let stored =
+            shared.store.as_ref().filter(|_| message.qos != QoS::AtMostOnce).map(|store| {
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+                store.admit(ticket, left, &message)
+            });
+        let position = match stored.transpose() {
+            Ok(position) => position,
+            Err(error) => {
+                admission.give_back(message.queued_bytes());
+                return Err(EnqueueError::Store { message: Box::new(message), error });
             }
-            Err(NotAdmitted::Full) => Err(EnqueueError::Full(Box::new(message))),
-            Err(NotAdmitted::Closed) => Err(EnqueueError::Closed(Box::new(message))),
-        }
+        };
+        let (done, result) = oneshot::channel();
+        admission.send(Command::Publish { ticket, message, deadline, done });
+        Ok((Delivery { shared: Arc::clone(shared), ticket, result }, position))
     }
 }
+
+fn ask(message: &OutgoingMessage, deadline: Option<Instant>) -> Ask {
+    Ask { bytes: message.queued_bytes(), qos: Some(message.qos), deadline }
+}
+
+/// Checks what can be known of a message before the broker is asked.
+fn check(shared: &Shared, message: &OutgoingMessage) -> Result<(), EnqueueError> {
+    message.check(shared.version)?;
+    // Topic names are valid and fit; only 3.1 has a tighter bound, and only large packets none.
+    if shared.version == Version::V31 || message.queued_bytes() > CERTAIN_TO_FIT {
+        message.encoded_len(shared.version)?;
+    }
+    Ok(())
+}
+
+/// Messages of this size fit into a packet, whatever its headers have.
+const CERTAIN_TO_FIT: usize = 64 << 20;
 
 impl Future for Delivery {
     type Output = Result<Receipt, PublishError>;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::Instrument;
 
-use crate::codec::{Properties, ReasonCode};
+use crate::codec::{Properties, QoS, ReasonCode};
 use crate::driver::{Link, LinkInbox, Scratch};
 use crate::net;
 use crate::session::{
@@ -28,14 +28,15 @@ use crate::session::{
 
 use super::OutgoingMessage;
 use super::callbacks::HookCaller;
-use super::dispatch::{Connection, Dispatch};
+use super::dispatch::{Connection, Dispatch, Drain, Expiry};
 use super::error::{DisconnectError, PublishError, RequestError};
 use super::handle::{subscribe_bytes, unsubscribe_bytes};
 use super::hooks::LogLevel;
 use super::info::{CloseReason, State};
 use super::mailbox::Command;
-use super::options::Dialing;
+use super::options::{Dialing, Offline, OutgoingQueue, Overflow};
 use super::shared::Shared;
+use super::store_file::{Restored, Store, StoreError};
 use super::stream::Queue;
 use connecting::{Outcome, Served};
 
@@ -64,23 +65,24 @@ enum Farewell {
         properties: Properties,
         done: Option<oneshot::Sender<Result<(), DisconnectError>>>,
     },
-    /// Nobody can ask for anything any more: what was admitted has until then to be finished.
+    /// What was admitted has until then to be finished: nobody can ask for anything any more, or
+    /// somebody asked for that.
     HandlesGone { by: Instant },
+    /// The broker is to notice that nobody took leave.
+    Aborted,
 }
 
 impl Task {
     pub(super) fn new(
         shared: Arc<Shared>,
-        config: Arc<Config>,
-        client_id: Box<str>,
-        seed: u64,
+        session: Session,
         hooks: HookCaller,
         inbox: Arc<Queue>,
         dialing: Dialing,
     ) -> Task {
         Task {
-            session: Session::new(Arc::clone(&config), client_id, seed),
-            config,
+            config: Arc::clone(session.config()),
+            session,
             dispatch: Dispatch::new(Arc::clone(&shared), hooks, inbox),
             shared,
             dialing,
@@ -90,6 +92,11 @@ impl Task {
             ever_connected: false,
             attempts: 0,
         }
+    }
+
+    /// Waits for messages that an earlier process has left.
+    pub(super) fn await_restored(&mut self, restored: &Restored) {
+        self.dispatch.await_restored(restored);
     }
 
     /// Lives until the client ends.
@@ -128,9 +135,10 @@ impl Task {
 
     /// Why the client ends when nothing went wrong with a connection.
     fn stopped(&self) -> CloseReason {
-        match self.dispatch.hooks.panicked() {
-            Some(hook) => CloseReason::HookPanicked(hook),
-            None => CloseReason::User,
+        match (self.dispatch.hooks.panicked(), self.store_failure()) {
+            (Some(hook), _) => CloseReason::HookPanicked(hook),
+            (None, Some(error)) => CloseReason::Store(error),
+            (None, None) => CloseReason::User,
         }
     }
 
@@ -143,24 +151,30 @@ impl Task {
     ) -> Poll<Result<(), CloseReason>> {
         loop {
             let now = now();
-            self.take_commands(cx, now);
+            let next_expiry = self.take_commands(cx, now);
             self.pass_events();
+            if self.shared.store.is_some() {
+                self.dispatch.poll_stored(cx);
+            }
             self.dispatch.settle();
             let grace = match &self.farewell {
-                Some(Farewell::Asked { .. }) => return Poll::Ready(Err(self.stopped())),
+                Some(Farewell::Asked { .. } | Farewell::Aborted) => {
+                    return Poll::Ready(Err(self.stopped()));
+                }
                 Some(Farewell::HandlesGone { by }) if now >= *by || self.dispatch.is_idle() => {
                     return Poll::Ready(Err(self.stopped()));
                 }
                 Some(Farewell::HandlesGone { by }) => Some(*by),
                 None => None,
             };
-            if self.dispatch.hooks.panicked().is_some() {
+            if self.dispatch.hooks.panicked().is_some() || self.store_failure().is_some() {
                 return Poll::Ready(Err(self.stopped()));
             }
             if until.is_some_and(|until| now >= until) {
                 return Poll::Ready(Ok(()));
             }
-            if self.poll_timer(cx, [until, grace]).is_pending() {
+            let retry = self.dispatch.store_retry;
+            if self.poll_timer(cx, [until, grace, next_expiry, retry]).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -175,7 +189,9 @@ impl Task {
         let served = poll_fn(|cx| self.poll_online(cx, &mut link, deadline)).await;
         drop(link);
         self.session.handle_disconnected(now());
+        self.shared.mailbox.set_online(false);
         self.pass_events();
+        self.refuse_unsent();
         self.dispatch.settle();
         self.outcome(served)
     }
@@ -189,9 +205,13 @@ impl Task {
         loop {
             let now = now();
             // The session refuses commands while it closes its link: they wait for the next one.
+            let mut next_expiry = None;
             if self.dispatch.connection.end.is_none() {
-                self.take_commands(cx, now);
+                next_expiry = self.take_commands(cx, now);
                 self.handle_timeout(now);
+                if let Some(Farewell::Aborted) = self.farewell {
+                    return Poll::Ready(Served::Aborted);
+                }
             }
             let end = with_scratch(|scratch| {
                 link.poll(cx, now, &mut self.session, scratch, &mut self.dispatch)
@@ -201,7 +221,12 @@ impl Task {
             if let Poll::Ready(end) = end {
                 return Poll::Ready(Served::Link(end));
             }
-            let mut deadlines = [self.session.poll_timeout().map(|(at, _)| at), None, None];
+            let session_timeout = self.session.poll_timeout().map(|(at, _)| at);
+            let retry = self.dispatch.store_retry;
+            let mut deadlines = [session_timeout, None, None, next_expiry, retry];
+            if self.store_failure().is_some() {
+                return Poll::Ready(Served::Aborted);
+            }
             if self.dispatch.connection.end.is_none() {
                 if self.poll_farewell(now) || was_full && self.dispatch.wants_input() {
                     continue;
@@ -278,20 +303,66 @@ impl Task {
         }
     }
 
-    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// Deals with what the handles ask, and with what has taken too long. Returns when something
+    /// will have.
+    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Instant> {
         let mut batch = std::mem::take(&mut self.batch);
-        self.dispatch.reading_paused = self.shared.mailbox.take(cx, &mut batch);
+        let mailbox = &self.shared.mailbox;
+        let taken = mailbox.take(cx, &mut batch);
+        self.dispatch.reading_paused = taken.reading_paused;
+        let waiter_expiry = taken.deadlines.then(|| mailbox.expire(now)).flatten();
         for command in batch.drain(..) {
             self.command(now, command);
         }
         self.batch = batch;
+        self.dispatch.expire(now, &mut self.session);
+        self.dispatch.next_expiry().into_iter().chain(waiter_expiry).min()
+    }
+
+    /// Drops the oldest messages that are not sent, if there are more than may be.
+    fn make_room(&mut self, limit: OutgoingQueue) {
+        loop {
+            let (messages, bytes) = self.dispatch.outstanding();
+            if messages <= limit.messages && (bytes <= limit.bytes || messages <= 1) {
+                return;
+            }
+            let Some(ticket) = self.session.oldest_unsent() else { return };
+            let Some(message) = self.session.cancel(ticket) else { return };
+            self.dispatch.published(ticket, Err(PublishError::Dropped(Box::new(message))));
+        }
+    }
+
+    /// Ends the messages that are not to wait for another connection.
+    fn refuse_unsent(&mut self) {
+        let refused = match self.shared.mailbox.limit().offline {
+            Offline::Keep => return,
+            Offline::RefuseQos0 => {
+                self.session.take_unsent(|message| message.qos == QoS::AtMostOnce)
+            }
+            Offline::Refuse => self.session.take_unsent(|_| true),
+        };
+        for (ticket, message) in refused {
+            self.dispatch.published(ticket, Err(PublishError::Offline(Box::new(message))));
+        }
+        self.pass_events();
     }
 
     fn command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Publish { ticket, message, done } => {
-                self.dispatch.await_publish(ticket, message.queued_bytes(), done);
+            Command::Publish { ticket, message, deadline, done } => {
+                let expiry = Expiry::new(now, message.expiry(), deadline);
+                self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, Some(done));
                 self.publish(now, ticket, message);
+                let limit = self.shared.mailbox.limit();
+                if limit.overflow == Overflow::DropOldest {
+                    self.make_room(limit);
+                }
+            }
+            Command::Cancel { ticket, done } => {
+                if let Some(message) = self.session.cancel(ticket) {
+                    self.dispatch.published(ticket, Err(PublishError::Cancelled));
+                    let _ = done.send(message);
+                }
             }
             Command::Subscribe { ticket, request, route, done } => {
                 let bytes = subscribe_bytes(&request);
@@ -328,6 +399,21 @@ impl Task {
                 }
                 _ => self.farewell = Some(Farewell::Asked { reason, properties, done }),
             },
+            Command::Drain { by, done } => {
+                // Who comes second is told that the client has ended.
+                if self.dispatch.drain.is_none() && self.farewell.is_none() {
+                    let durable = self.shared.store.is_some();
+                    self.dispatch.drain = Some(Box::new(Drain::new(done, durable)));
+                    self.farewell = Some(Farewell::HandlesGone { by });
+                }
+            }
+            Command::Abort => {
+                if let Some(Farewell::Asked { done: Some(done), .. }) =
+                    self.farewell.replace(Farewell::Aborted)
+                {
+                    let _ = done.send(Err(DisconnectError::Closed));
+                }
+            }
             Command::HandlesGone => {
                 let by = now + DROP_GRACE;
                 self.farewell.get_or_insert(Farewell::HandlesGone { by });
@@ -382,6 +468,14 @@ impl Task {
         for command in leftover {
             self.command(now, command);
         }
+        let unsent = self.dispatch.drain.as_mut().map(|drain| drain.leave(&mut self.session));
+        for (ticket, message) in unsent.into_iter().flatten() {
+            // It is told apart from those in the store, which are counted as they fail.
+            let drain = self.dispatch.drain.take();
+            self.dispatch.published(ticket, Err(PublishError::Closed { maybe_delivered: false }));
+            self.dispatch.drain = drain;
+            self.dispatch.drain.iter_mut().for_each(|drain| drain.give_back(message.clone()));
+        }
         if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
             && let Some(done) = done.take()
         {
@@ -393,7 +487,18 @@ impl Task {
         self.close(reason);
     }
 
+    /// Why the store cannot be relied on any more, if so.
+    fn store_failure(&self) -> Option<StoreError> {
+        self.shared.store.as_ref().and_then(Store::broken)
+    }
+
     fn close(&mut self, reason: CloseReason) {
+        if let Some(store) = &self.shared.store {
+            store.close();
+        }
+        if let Some(drain) = self.dispatch.drain.take() {
+            drain.finish();
+        }
         self.dispatch.end_streams();
         self.shared.state.send_replace(State::Closed(reason));
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::codec::{PacketType, Properties, PropertyOwner, ReasonCode, Role, Version};
 
+use super::outgoing::Queued;
 use super::state::{LastWord, State};
 use super::{
     AckHandle, End, Message, Refused, RefusedReason, Session, SubscribeRequest, Ticket,
@@ -19,21 +20,33 @@ impl Session {
     /// its properties cannot be sent.
     pub fn publish(
         &mut self,
-        _now: Instant,
+        now: Instant,
         ticket: Ticket,
         message: Message,
     ) -> Result<(), Refused<Message>> {
         if let Err(reason) = self.check_publish(&message) {
             return Err(Refused { command: message, reason });
         }
-        self.traffic().outgoing.enqueue(ticket, message);
+        let expires_at = message.expiry().and_then(|expiry| now.checked_add(expiry));
+        self.traffic().outgoing.enqueue(Queued::new(ticket, message, expires_at));
         Ok(())
     }
 
     /// Takes a queued message back; `None` when it was sent already, though it be in a session that
     /// was lost, or is unknown.
     pub fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
-        self.traffic.as_mut()?.outgoing.cancel(ticket)
+        self.traffic.as_mut()?.outgoing.cancel(ticket, &mut self.events)
+    }
+
+    /// The ticket of the oldest message that [`cancel`](Self::cancel) would take back.
+    pub fn oldest_unsent(&self) -> Option<Ticket> {
+        self.traffic.as_ref()?.outgoing.oldest_unsent()
+    }
+
+    /// Takes all messages back that were never sent and that `wanted` picks.
+    pub fn take_unsent(&mut self, wanted: impl FnMut(&Message) -> bool) -> Vec<(Ticket, Message)> {
+        let Some(traffic) = &mut self.traffic else { return Vec::new() };
+        traffic.outgoing.take_unsent(wanted, &mut self.events)
     }
 
     /// Asks for subscriptions. They are live from the SUBACK on and are made again when the broker
@@ -161,7 +174,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends everything that is not finished as lost. For the owner that will not connect again.
+    /// Ends everything that is not finished as lost. For the owner that will not connect again. No
+    /// [`Change`](super::Change) is told of it: what is stored is for the next process.
     pub fn abandon(&mut self) {
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.fail_all(&mut self.events);
@@ -173,13 +187,8 @@ impl Session {
     }
 
     fn check_publish(&self, message: &Message) -> Result<(), RefusedReason> {
-        self.check_command(&message.properties, PacketType::Publish)?;
-        if message.properties.as_ref().topic_alias().is_some() {
-            return Err(RefusedReason::TopicAlias);
-        }
-        if message.properties.as_ref().subscription_identifiers().next().is_some() {
-            return Err(RefusedReason::SubscriptionIdentifier);
-        }
+        self.check_open()?;
+        message.check(self.config.version)?;
         let outgoing = self.traffic.as_ref().map(|traffic| &traffic.outgoing);
         if outgoing.is_some_and(|outgoing| !outgoing.has_room(message, &self.config)) {
             return Err(RefusedReason::QueueFull);
@@ -204,15 +213,28 @@ impl Session {
         properties: &Properties,
         packet_type: PacketType,
     ) -> Result<(), RefusedReason> {
-        if matches!(self.state, State::Closing { requested: true, .. }) {
-            return Err(RefusedReason::Disconnecting);
-        }
-        if !properties.as_ref().is_empty() {
-            if self.config.version != Version::V5 {
-                return Err(RefusedReason::OnlyV5);
-            }
-            properties.check(PropertyOwner::Packet(packet_type))?;
-        }
-        Ok(())
+        self.check_open()?;
+        check_properties(self.config.version, properties, packet_type)
     }
+
+    fn check_open(&self) -> Result<(), RefusedReason> {
+        match self.state {
+            State::Closing { requested: true, .. } => Err(RefusedReason::Disconnecting),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn check_properties(
+    version: Version,
+    properties: &Properties,
+    packet_type: PacketType,
+) -> Result<(), RefusedReason> {
+    if properties.as_ref().is_empty() {
+        return Ok(());
+    }
+    if version != Version::V5 {
+        return Err(RefusedReason::OnlyV5);
+    }
+    Ok(properties.check(PropertyOwner::Packet(packet_type))?)
 }

@@ -77,6 +77,9 @@ pub struct Config {
     pub adopt_session: bool,
     /// What becomes of messages in flight when the broker has lost the session.
     pub on_session_loss: SessionLoss,
+    /// Tells what the session's next process must know, with
+    /// [`Event::Store`](super::Event::Store). Default `false`.
+    pub durable: bool,
 }
 
 impl Config {
@@ -105,6 +108,7 @@ impl Config {
             resubscribe: true,
             adopt_session: true,
             on_session_loss: SessionLoss::default(),
+            durable: false,
         }
     }
 

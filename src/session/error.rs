@@ -172,6 +172,9 @@ pub enum PublishFailure {
         /// Whether a part of it had been sent, so that it may have arrived.
         maybe_delivered: bool,
     },
+    /// The Message Expiry Interval had passed before the message could be sent.
+    #[error("the message expired before it could be sent")]
+    Expired,
     /// The message cannot be put on the wire.
     #[error(transparent)]
     Invalid(#[from] EncodeError),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::codec::{Properties, ReasonCode, TopicFilter};
 
-use super::{End, PublishFailure, RequestFailure};
+use super::{Change, End, PublishFailure, RequestFailure};
 
 /// Names one publish, subscribe or unsubscribe. The caller chooses it: unique within a session, and
 /// larger than that of the publish before.
@@ -60,6 +60,9 @@ pub enum Event {
         /// Time from PINGREQ to PINGRESP.
         rtt: Duration,
     },
+    /// Something has changed that the session's next process must know; only with
+    /// [`Config::durable`](super::Config::durable). It must be stored before output is written.
+    Store(Change),
     /// The link is to be closed once all pending output is written; then call
     /// [`Session::handle_disconnected`](super::Session::handle_disconnected).
     Closing(Box<End>),

@@ -52,6 +52,20 @@ impl<T: Copy> PacketIds<T> {
         }
     }
 
+    /// Takes a certain identifier for `value`, if it is unused; the next ones follow on from it.
+    pub(super) fn take(&mut self, id: PacketId, value: T) {
+        if self.find(id).is_none() {
+            self.last = id.get().checked_sub(1).unwrap_or(u16::MAX);
+            let taken = self.allocate(value);
+            debug_assert_eq!(taken, Some(id), "it is unused");
+        }
+    }
+
+    /// Makes the identifiers go on from `id`.
+    pub(super) fn continue_after(&mut self, id: PacketId) {
+        self.last = id.get();
+    }
+
     /// What an identifier in use stands for.
     pub(super) fn find(&self, id: PacketId) -> Option<T> {
         let (page, slot) = place(id.get());

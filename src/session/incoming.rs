@@ -9,7 +9,7 @@ use crate::codec::{
 
 use super::alias::AliasReceiver;
 use super::traffic::put_away;
-use super::{AckHandle, Config, Inbox, Limits, ProtocolError, Received, Verdict};
+use super::{AckHandle, Change, Config, Inbox, Limits, ProtocolError, Received, Verdict};
 
 /// Holds the receiving half of a session.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Incoming {
     in_doubt: bool,
     /// The largest packet the broker takes, in bytes.
     largest_packet: u32,
+    /// Changes that the next process must know, if anybody is to be told.
+    changes: Option<Vec<Change>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ enum Phase {
 }
 
 impl Incoming {
-    pub(super) fn new(link: u16) -> Incoming {
+    pub(super) fn new(link: u16, durable: bool) -> Incoming {
         Incoming {
             aliases: AliasReceiver::default(),
             exactly_once: BTreeMap::new(),
@@ -85,6 +87,26 @@ impl Incoming {
             quota_used: 0,
             in_doubt: false,
             largest_packet: u32::MAX,
+            changes: durable.then(Vec::new),
+        }
+    }
+
+    /// Takes over what an earlier process received and did not complete.
+    pub(super) fn restore(&mut self, packet_id: PacketId, reason: ReasonCode) {
+        // The link is none that there will be.
+        let link = self.link.wrapping_sub(1);
+        let known = ExactlyOnce { phase: Phase::Decided(reason.into()), link, waiting: None };
+        self.exactly_once.insert(packet_id, known);
+    }
+
+    /// Takes the changes away that the next process must know.
+    pub(super) fn take_changes(&mut self) -> impl Iterator<Item = Change> {
+        self.changes.iter_mut().flat_map(|changes| changes.drain(..))
+    }
+
+    fn tell(&mut self, change: Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
         }
     }
 
@@ -194,10 +216,11 @@ impl Incoming {
                 ));
             }
         };
-        if let Some(done) = self.exactly_once.remove(&packet_id)
-            && done.link == self.link
-        {
-            self.quota_used = self.quota_used.saturating_sub(1);
+        if let Some(done) = self.exactly_once.remove(&packet_id) {
+            if done.link == self.link {
+                self.quota_used = self.quota_used.saturating_sub(1);
+            }
+            self.tell(Change::Completed { packet_id });
         }
         encode_ack(PacketType::PubComp, packet_id, reason, version, control);
         Ok(())
@@ -225,7 +248,9 @@ impl Incoming {
             match message.waiting {
                 Some(serial) if message.link == self.link => serial,
                 _ => {
+                    let reason = answer.reason;
                     message.phase = Phase::Decided(answer);
+                    self.tell(Change::Received { packet_id: handle.packet_id, reason });
                     return;
                 }
             }
@@ -241,15 +266,19 @@ impl Incoming {
     /// of the next one.
     pub(super) fn handle_disconnected(&mut self, link: u16) {
         self.aliases = AliasReceiver::default();
+        let mut decided = Vec::new();
         for waiting in self.unacknowledged.drain(..) {
             // The application has said its word, and will not be asked again.
             if let (QoS::ExactlyOnce, Some(answer)) = (waiting.qos, waiting.answer)
                 && let Some(message) = self.exactly_once.get_mut(&waiting.packet_id)
                 && let Phase::Held(_) = message.phase
             {
+                let (packet_id, reason) = (waiting.packet_id, answer.reason);
                 message.phase = Phase::Decided(answer);
+                decided.push(Change::Received { packet_id, reason });
             }
         }
+        decided.into_iter().for_each(|change| self.tell(change));
         self.first_serial = 0;
         self.link = link;
         self.quota_used = 0;
@@ -262,7 +291,10 @@ impl Incoming {
 
     /// Whether nothing would be lost with this half.
     pub(super) fn is_idle(&self) -> bool {
-        self.exactly_once.is_empty() && self.unacknowledged.is_empty() && self.aliases.is_empty()
+        self.exactly_once.is_empty()
+            && self.unacknowledged.is_empty()
+            && self.aliases.is_empty()
+            && self.changes.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// Frees the buffers of what is empty.
@@ -326,9 +358,14 @@ impl Incoming {
         if qos == QoS::ExactlyOnce {
             if refused {
                 self.exactly_once.remove(&packet_id); // [MQTT-4.3.3-9]
+                self.tell(Change::Completed { packet_id });
             } else if let Some(message) = self.exactly_once.get_mut(&packet_id) {
+                let repeated = message.phase == Phase::Received;
                 message.phase = Phase::Received;
                 message.waiting = None;
+                if !repeated {
+                    self.tell(Change::Received { packet_id, reason });
+                }
             }
         }
         let packet_type =

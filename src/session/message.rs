@@ -1,10 +1,16 @@
 //! What an application asks a session to send, and what a session hands it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::codec::{
-    self, PacketId, Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, TopicName,
+    self, EncodeError, PacketId, PacketType, Properties, Property, PropertyValue, QoS, ReasonCode,
+    SubscribeOptions, TopicFilter, TopicName, Version,
 };
+
+use super::RefusedReason;
+use super::commands::check_properties;
 
 /// Holds a message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +37,79 @@ impl Message {
             retain: false,
             properties: Properties::default(),
         }
+    }
+
+    /// Checks what can be known without a broker: whether the properties may be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusedReason`], as [`Session::publish`](super::Session::publish) has it.
+    pub fn check(&self, version: Version) -> Result<(), RefusedReason> {
+        check_properties(version, &self.properties, PacketType::Publish)?;
+        let properties = self.properties.as_ref();
+        if properties.topic_alias().is_some() {
+            return Err(RefusedReason::TopicAlias);
+        }
+        if properties.subscription_identifiers().next().is_some() {
+            return Err(RefusedReason::SubscriptionIdentifier);
+        }
+        Ok(())
+    }
+
+    /// The size of the whole PUBLISH in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when it cannot be put on the wire.
+    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
+        let packet_id = (self.qos != QoS::AtMostOnce).then_some(PacketId::MIN);
+        self.packet(packet_id, false).encoded_len(version)
+    }
+
+    /// Appends the whole PUBLISH, with the packet identifier 1 above QoS 0: a form in which the
+    /// message can be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when it cannot be put on the wire.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let packet_id = (self.qos != QoS::AtMostOnce).then_some(PacketId::MIN);
+        self.packet(packet_id, false).encode(version, out)
+    }
+
+    /// The packet that it is sent in.
+    pub(super) fn packet(&self, packet_id: Option<PacketId>, dup: bool) -> codec::Publish<'_> {
+        codec::Publish {
+            dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: &self.topic,
+            packet_id,
+            properties: self.properties.as_ref(),
+            payload: &self.payload,
+        }
+    }
+
+    /// The Message Expiry Interval, if there is one.
+    pub fn expiry(&self) -> Option<Duration> {
+        let seconds = self.properties.as_ref().message_expiry_interval()?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    /// Puts another Message Expiry Interval in the place of the one there is.
+    pub(super) fn set_expiry(&mut self, seconds: u32) {
+        if self.properties.as_ref().message_expiry_interval() == Some(seconds) {
+            return;
+        }
+        let mut properties = Properties::default();
+        for (property, mut value) in self.properties.as_ref().iter() {
+            if property == Property::MessageExpiryInterval {
+                value = PropertyValue::FourByte(seconds);
+            }
+            let pushed = properties.push(property, value);
+            debug_assert!(pushed.is_ok(), "it was there before");
+        }
+        self.properties = properties;
     }
 
     /// What the message counts for in a queue bounded by bytes.

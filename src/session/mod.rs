@@ -40,6 +40,7 @@ mod receive;
 mod requests;
 mod send;
 mod state;
+mod store;
 mod traffic;
 mod transmit;
 mod window;
@@ -60,6 +61,7 @@ pub use self::limits::Limits;
 pub use self::message::{
     AckHandle, Inbox, Message, Received, SubscribeRequest, UnsubscribeRequest, Verdict,
 };
+pub use self::store::{Change, Entry, Ledger, Stage};
 pub use self::transmit::Transmit;
 
 use self::send::append_ping;
@@ -160,6 +162,30 @@ impl Session {
         }
     }
 
+    /// Makes a session that goes on where an earlier process with the same client identifier left
+    /// off. The messages of the ledger are published, those in flight again with their packet
+    /// identifiers; each ends with an [`Event::Published`] under its old ticket.
+    ///
+    /// The broker may have its part of the session still, or may not: that is told by its CONNACK,
+    /// and decides as after a lost connection.
+    pub fn restore(
+        config: Arc<Config>,
+        client_id: impl Into<Box<str>>,
+        seed: u64,
+        now: Instant,
+        ledger: Ledger,
+    ) -> Session {
+        let mut session = Session::new(config, client_id, seed);
+        if let Some(expiry) = ledger.session_expiry {
+            session.lifetime = Lifetime::after(now, expiry);
+            session.connected_before = true;
+            // The earlier process may have ended between a CONNECT and its CONNACK.
+            session.unanswered = 1;
+        }
+        session.traffic().restore(now, ledger);
+        session
+    }
+
     /// Takes note of a new link: CONNECT becomes pending output \[MQTT-3.1.0-1\].
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_disconnected(now);
@@ -249,13 +275,11 @@ impl Session {
         self.partial_since = None;
         self.link = self.link.wrapping_add(1);
         if std::mem::take(&mut self.accepted) {
-            self.lifetime = if self.config.version == Version::V5 {
-                Lifetime::after(now, self.limits.session_expiry)
-            } else if self.config.clean_start {
-                Lifetime::Ended
-            } else {
-                Lifetime::Endless
-            };
+            let expiry = self.session_expiry();
+            self.lifetime = Lifetime::after(now, expiry);
+            if self.config.durable {
+                self.events.push_back(Event::Store(Change::Disconnected { expiry }));
+            }
         }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_disconnected(&mut self.events);
@@ -353,6 +377,7 @@ impl Session {
 
     /// The next thing that has happened.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.gather_changes();
         let event = self.events.pop_front();
         if self.events.is_empty() && self.traffic.is_none() && self.events.capacity() > 0 {
             self.events = VecDeque::new(); // An idle connection holds no buffers.
@@ -416,6 +441,21 @@ impl Session {
         self.traffic.as_ref().map_or(0, |traffic| traffic.control.len())
     }
 
+    /// How long in seconds the session outlives its connection.
+    fn session_expiry(&self) -> u32 {
+        match self.config.version {
+            Version::V5 => self.limits.session_expiry,
+            _ if self.config.clean_start => 0,
+            _ => u32::MAX,
+        }
+    }
+
+    fn gather_changes(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            self.events.extend(traffic.incoming.take_changes().map(Event::Store));
+        }
+    }
+
     /// Drops what only means something together with the broker's part of the session
     /// \[MQTT-3.2.2-5\].
     fn forget_messages(&mut self) {
@@ -423,6 +463,10 @@ impl Session {
             let on_loss = self.config.on_session_loss;
             traffic.outgoing.forget_session(on_loss, &mut traffic.ids, &mut self.events);
             traffic.incoming.forget_session();
+        }
+        if self.config.durable {
+            self.gather_changes();
+            self.events.push_back(Event::Store(Change::SessionLost));
         }
     }
 

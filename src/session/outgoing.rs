@@ -2,20 +2,22 @@
 //! the next connection (§4.3, §4.4, §4.6, §4.9).
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::codec::{
-    Ack, PacketId, PacketType, Properties, Property, PropertyValue, Publish, QoS, ReasonCode,
-    Version,
+    Ack, PacketId, PacketType, Properties, Property, PropertyValue, QoS, ReasonCode, Version,
 };
 
 use super::alias::{AliasSender, Aliased};
 use super::ids::PacketIds;
 use super::incoming::encode_ack;
 use super::send::Output;
+use super::store::Stage;
 use super::traffic::{IdUse, put_away};
 use super::window::{Phase, Window};
 use super::{
-    Config, Event, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss, Ticket,
+    Change, Config, Event, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss,
+    Ticket,
 };
 
 /// Holds the sending half of a session.
@@ -36,18 +38,23 @@ pub(super) struct Outgoing {
     unconfirmed: VecDeque<(u64, Ticket, u32)>,
     /// Bytes of topic, properties and payload in `queue` and `window`.
     bytes: usize,
+    /// Whether changes are told that the next process must know.
+    durable: bool,
 }
 
+/// A message that waits to be sent.
 #[derive(Debug)]
-struct Queued {
+pub(super) struct Queued {
     ticket: Ticket,
     /// How often it was sent before, in a session that was lost.
     attempts: u32,
     message: Message,
+    /// When it is not worth sending any more, if it was never sent.
+    expires_at: Option<Instant>,
 }
 
 impl Outgoing {
-    pub(super) fn new() -> Outgoing {
+    pub(super) fn new(durable: bool) -> Outgoing {
         Outgoing {
             queue: VecDeque::new(),
             window: Window::new(),
@@ -57,6 +64,7 @@ impl Outgoing {
             aliases: AliasSender::new(0),
             unconfirmed: VecDeque::new(),
             bytes: 0,
+            durable,
         }
     }
 
@@ -71,20 +79,72 @@ impl Outgoing {
                 || self.bytes == 0)
     }
 
-    pub(super) fn enqueue(&mut self, ticket: Ticket, message: Message) {
+    pub(super) fn enqueue(&mut self, queued: Queued) {
+        self.bytes += queued.message.queued_bytes();
+        self.queue.push_back(queued);
+    }
+
+    /// Takes over a message that an earlier process sent and did not finish.
+    pub(super) fn restore(
+        &mut self,
+        ticket: Ticket,
+        stage: Stage,
+        message: Message,
+        ids: &mut PacketIds<IdUse>,
+    ) {
+        let (packet_id, phase) = match stage {
+            Stage::Queued => return,
+            Stage::Sent(packet_id) => (packet_id, None),
+            Stage::Released(packet_id, order) => (packet_id, Some(Phase::Comp(order))),
+        };
+        ids.take(packet_id, IdUse::Publish(self.window.next_sequence()));
         self.bytes += message.queued_bytes();
-        self.queue.push_back(Queued { ticket, attempts: 0, message });
+        self.window.push(ticket, packet_id, 1, message);
+        if let Some(phase) = phase
+            && let Some(entry) = self.window.get_mut(self.window.next_sequence() - 1)
+        {
+            entry.phase = phase;
+            self.released_count += 1;
+        }
+    }
+
+    /// The ticket of the oldest message that was never sent.
+    pub(super) fn oldest_unsent(&self) -> Option<Ticket> {
+        self.queue.iter().find(|queued| queued.attempts == 0).map(|queued| queued.ticket)
     }
 
     /// Takes a message back that was never sent.
-    pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Message> {
+    pub(super) fn cancel(
+        &mut self,
+        ticket: Ticket,
+        events: &mut VecDeque<Event>,
+    ) -> Option<Message> {
         let index = self.queue.binary_search_by_key(&ticket, |queued| queued.ticket).ok()?;
         if self.queue.get(index)?.attempts > 0 {
             return None;
         }
         let message = self.queue.remove(index)?.message;
         self.bytes -= message.queued_bytes();
+        self.tell_finished(ticket, message.qos, events);
         Some(message)
+    }
+
+    /// Takes all messages back that were never sent and that `wanted` picks.
+    pub(super) fn take_unsent(
+        &mut self,
+        mut wanted: impl FnMut(&Message) -> bool,
+        events: &mut VecDeque<Event>,
+    ) -> Vec<(Ticket, Message)> {
+        let queue = std::mem::take(&mut self.queue);
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            queue.into_iter().partition(|queued| queued.attempts == 0 && wanted(&queued.message));
+        self.queue = kept;
+        let taken = taken.into_iter().map(|queued| {
+            self.bytes -= queued.message.queued_bytes();
+            self.tell_finished(queued.ticket, queued.message.qos, events);
+            (queued.ticket, queued.message)
+        });
+        taken.collect()
     }
 
     /// The link is up: everything in flight is to be sent again, within the new quota.
@@ -123,12 +183,14 @@ impl Outgoing {
             SessionLoss::Republish => {
                 for entry in self.window.take_all().rev() {
                     let (ticket, attempts, message) = (entry.ticket, entry.attempts, entry.message);
-                    self.queue.push_front(Queued { ticket, attempts, message });
+                    let queued = Queued { ticket, attempts, message, expires_at: None };
+                    self.queue.push_front(queued);
                 }
             }
             SessionLoss::Fail => {
                 for entry in self.window.take_all() {
                     self.bytes -= entry.message.queued_bytes();
+                    tell(self.durable, Change::Finished { ticket: entry.ticket }, events);
                     let result = Err(PublishFailure::Lost { maybe_delivered: true });
                     events.push_back(Event::Published { ticket: entry.ticket, result });
                 }
@@ -179,17 +241,20 @@ impl Outgoing {
             }
             // What the broker takes has changed. It may have the message from an earlier link:
             // the identifier stays taken until it is heard of, or the session is lost.
-            Err(failure) => self.finish(sequence, Err(failure), output.ids, output.events),
+            Err(failure) => {
+                tell(self.durable, Change::Taken { packet_id }, output.events);
+                self.finish(sequence, Err(failure), output.ids, output.events);
+            }
         }
     }
 
     /// Sends the first message of the queue, which is of QoS 0.
     fn send_unacknowledged(&mut self, output: &mut Output<'_>) -> bool {
-        let Some(Queued { ticket, attempts, message }) = self.queue.pop_front() else {
-            return false;
-        };
-        self.bytes -= message.queued_bytes();
-        match append(&message, None, false, &mut self.aliases, output) {
+        let Some(mut queued) = self.queue.pop_front() else { return false };
+        self.bytes -= queued.message.queued_bytes();
+        let alive = queued.age(output.now);
+        let Queued { ticket, attempts, message, .. } = queued;
+        match alive.and_then(|()| append(&message, None, false, &mut self.aliases, output)) {
             Ok(()) => self.unconfirmed.push_back((*output.produced, ticket, attempts + 1)),
             Err(failure) => {
                 output.events.push_back(Event::Published { ticket, result: Err(failure) });
@@ -203,14 +268,19 @@ impl Outgoing {
     fn send_acknowledged(&mut self, output: &mut Output<'_>) -> bool {
         let id_use = IdUse::Publish(self.window.next_sequence());
         let Some(packet_id) = output.ids.allocate(id_use) else { return false };
-        let Some(Queued { ticket, attempts, message }) = self.queue.pop_front() else {
-            return false;
-        };
-        match append(&message, Some(packet_id), false, &mut self.aliases, output) {
-            Ok(()) => self.window.push(ticket, packet_id, attempts + 1, message),
+        let Some(mut queued) = self.queue.pop_front() else { return false };
+        let (size, alive) = (queued.message.queued_bytes(), queued.age(output.now));
+        let Queued { ticket, attempts, message, .. } = queued;
+        let aliases = &mut self.aliases;
+        match alive.and_then(|()| append(&message, Some(packet_id), false, aliases, output)) {
+            Ok(()) => {
+                tell(self.durable, Change::Sent { ticket, packet_id }, output.events);
+                self.window.push(ticket, packet_id, attempts + 1, message);
+            }
             Err(failure) => {
                 output.ids.release(packet_id);
-                self.bytes -= message.queued_bytes();
+                self.bytes -= size;
+                tell(self.durable, Change::Finished { ticket }, output.events);
                 output.events.push_back(Event::Published { ticket, result: Err(failure) });
             }
         }
@@ -259,6 +329,7 @@ impl Outgoing {
                 release(ReasonCode::SUCCESS);
             } else {
                 ids.release(packet_id);
+                tell(self.durable, Change::Freed { packet_id }, events);
             }
             return Ok(());
         };
@@ -279,6 +350,7 @@ impl Outgoing {
             (PacketType::PubRec, Phase::Rec) => {
                 entry.phase = Phase::Comp(self.released_count);
                 entry.reason = ack.reason;
+                tell(self.durable, Change::Released { ticket: entry.ticket }, events);
                 self.released_count += 1;
                 self.window.occupy(sequence);
                 release(ReasonCode::SUCCESS);
@@ -315,7 +387,11 @@ impl Outgoing {
         self.window.put_away();
     }
 
-    /// Ends every message that is not finished.
+    fn tell_finished(&self, ticket: Ticket, qos: QoS, events: &mut VecDeque<Event>) {
+        tell(self.durable && qos != QoS::AtMostOnce, Change::Finished { ticket }, events);
+    }
+
+    /// Ends every message that is not finished; what is stored stays there.
     pub(super) fn fail_all(&mut self, events: &mut VecDeque<Event>) {
         let lost = |maybe_delivered| Err(PublishFailure::Lost { maybe_delivered });
         let unconfirmed = self.unconfirmed.drain(..).map(|(_, ticket, _)| (ticket, lost(true)));
@@ -337,10 +413,45 @@ impl Outgoing {
         events: &mut VecDeque<Event>,
     ) {
         let Some(entry) = self.window.remove(sequence, ids) else { return };
+        tell(self.durable, Change::Finished { ticket: entry.ticket }, events);
         self.bytes -= entry.message.queued_bytes();
         let attempts = entry.attempts;
         let result = result.map(|(reason, properties)| Receipt { reason, attempts, properties });
         events.push_back(Event::Published { ticket: entry.ticket, result });
+    }
+}
+
+impl Queued {
+    /// Makes an entry for a message that was never sent.
+    pub(super) fn new(ticket: Ticket, message: Message, expires_at: Option<Instant>) -> Queued {
+        Queued { ticket, attempts: 0, message, expires_at }
+    }
+
+    /// Marks it as sent once in a session that is lost.
+    pub(super) fn sent_before(self) -> Queued {
+        Queued { attempts: 1, ..self }
+    }
+
+    /// Takes the time that it has waited off its Message Expiry Interval, as a server does
+    /// \[MQTT-3.3.2-6\]. Once it was sent it stays as it is \[MQTT-4.3.3-7\].
+    fn age(&mut self, now: Instant) -> Result<(), PublishFailure> {
+        let Some(expires_at) = self.expires_at.filter(|_| self.attempts == 0) else {
+            return Ok(());
+        };
+        let left = expires_at.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(PublishFailure::Expired);
+        }
+        let seconds = (left + Duration::from_nanos(999_999_999)).as_secs();
+        self.message.set_expiry(u32::try_from(seconds).unwrap_or(u32::MAX));
+        Ok(())
+    }
+}
+
+/// Tells of a change, if anybody is to know.
+fn tell(durable: bool, change: Change, events: &mut VecDeque<Event>) {
+    if durable {
+        events.push_back(Event::Store(change));
     }
 }
 
@@ -359,15 +470,7 @@ fn append(
     if message.retain && !limits.retain_available {
         return Err(PublishFailure::RetainNotSupported); // [MQTT-3.2.2-14]
     }
-    let mut publish = Publish {
-        dup,
-        qos: message.qos,
-        retain: message.retain,
-        topic: &message.topic,
-        packet_id,
-        properties: message.properties.as_ref(),
-        payload: &message.payload,
-    };
+    let mut publish = message.packet(packet_id, dup);
     let mut aliased = aliases.lookup(&message.topic);
     let with_alias;
     if let Aliased::Introduce(alias) | Aliased::Known(alias) = aliased {

@@ -11,7 +11,7 @@ use crate::codec::{
 use super::keepalive::KeepAlive;
 use super::state::{Lifetime, State};
 use super::traffic::{Traffic, traffic};
-use super::{Connected, End, Event, Inbox, Limits, ProtocolError, Received, Session};
+use super::{Change, Connected, End, Event, Inbox, Limits, ProtocolError, Received, Session};
 
 /// The size of an acknowledgement with a reason code.
 const LARGEST_ACK: u32 = 5;
@@ -42,7 +42,9 @@ impl Session {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
                 self.check_problem_information(packet_type, ack.properties)?;
-                let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link);
+                let durable = self.config.durable;
+                let traffic =
+                    traffic(&mut self.traffic, &self.state, &self.limits, self.link, durable);
                 let Traffic { outgoing, ids, control, .. } = traffic;
                 outgoing.handle_ack(packet_type, ack, version, ids, &mut self.events, control)
             }
@@ -199,6 +201,10 @@ impl Session {
         if !(session_present && known) {
             self.forget_messages();
         }
+        if self.config.durable {
+            let expiry = self.session_expiry();
+            self.events.push_back(Event::Store(Change::Connected { expiry }));
+        }
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.handle_connected(&self.limits);
             // The wish to be subscribed is not part of the session that is gone.
@@ -219,7 +225,8 @@ impl Session {
         properties: PropertiesRef<'_>,
     ) -> Result<(), ProtocolError> {
         self.check_problem_information(packet_type, properties)?;
-        let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link);
+        let durable = self.config.durable;
+        let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link, durable);
         let Traffic { requests, ids, .. } = traffic;
         requests.handle_answer(packet_type, packet_id, reasons, properties, ids, &mut self.events)
     }

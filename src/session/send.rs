@@ -74,6 +74,7 @@ impl Session {
         let Some(traffic) = &mut self.traffic else { return };
         let Traffic { outgoing, requests, ids, control, .. } = &mut **traffic;
         let mut output = Output {
+            now,
             version: self.config.version,
             limits: &self.limits,
             ids,
@@ -91,6 +92,7 @@ impl Session {
 
 /// Where packets go on a connection that the broker has accepted, and what they have to respect.
 pub(super) struct Output<'a> {
+    pub(super) now: Instant,
     pub(super) version: Version,
     pub(super) limits: &'a Limits,
     pub(super) ids: &'a mut PacketIds<IdUse>,

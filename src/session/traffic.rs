@@ -1,13 +1,15 @@
 //! The part of a session that an idle connection does without.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::ids::PacketIds;
 use super::incoming::Incoming;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Queued};
 use super::requests::Requests;
 use super::state::State;
-use super::{Limits, Session};
+use super::store::Stage;
+use super::{Ledger, Limits, Session};
 
 /// What exists once a session has sent or received more than CONNECT and pings.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Session {
     }
 
     pub(super) fn traffic(&mut self) -> &mut Traffic {
-        traffic(&mut self.traffic, &self.state, &self.limits, self.link)
+        traffic(&mut self.traffic, &self.state, &self.limits, self.link, self.config.durable)
     }
 }
 
@@ -58,11 +60,12 @@ pub(super) fn traffic<'a>(
     state: &State,
     limits: &Limits,
     link: u16,
+    durable: bool,
 ) -> &'a mut Traffic {
     traffic.get_or_insert_with(|| {
         let mut traffic = Box::new(Traffic {
-            outgoing: Outgoing::new(),
-            incoming: Incoming::new(link),
+            outgoing: Outgoing::new(durable),
+            incoming: Incoming::new(link, durable),
             requests: Requests::default(),
             ids: PacketIds::new(),
             control: Vec::new(),
@@ -83,6 +86,31 @@ pub(super) fn put_away<T>(queue: &mut VecDeque<T>) {
 }
 
 impl Traffic {
+    /// Takes over what an earlier process has left.
+    pub(super) fn restore(&mut self, now: Instant, ledger: Ledger) {
+        let Traffic { outgoing, incoming, ids, .. } = self;
+        let mut queue = Vec::new();
+        for (ticket, entry) in ledger.messages {
+            if entry.stage != Stage::Queued {
+                outgoing.restore(ticket, entry.stage, entry.message, ids);
+            } else {
+                let expires_at = entry.expires_in.and_then(|left| now.checked_add(left));
+                let queued = Queued::new(ticket, entry.message, expires_at);
+                queue.push(if entry.sent_before { queued.sent_before() } else { queued });
+            }
+        }
+        queue.into_iter().for_each(|queued| outgoing.enqueue(queued));
+        for packet_id in ledger.taken {
+            ids.take(packet_id, IdUse::Publish(u64::MAX));
+        }
+        if let Some(packet_id) = ledger.last_packet_id {
+            ids.continue_after(packet_id);
+        }
+        for (packet_id, reason) in ledger.received {
+            incoming.restore(packet_id, reason);
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.outgoing.is_idle()
             && self.incoming.is_idle()

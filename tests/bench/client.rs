@@ -48,7 +48,7 @@ fn builder(address: SocketAddr, version: Version) -> ClientBuilder {
     Client::builder(&format!("mqtt://{address}"))
         .unwrap()
         .version(version)
-        .outgoing(OutgoingQueue { messages: 10_000, bytes: 8 << 20 })
+        .outgoing(OutgoingQueue { messages: 10_000, bytes: 8 << 20, ..OutgoingQueue::default() })
 }
 
 /// Enqueues messages and waits for the last confirmation.

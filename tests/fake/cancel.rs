@@ -88,8 +88,11 @@ async fn a_place_in_the_line_is_given_up() {
     for polls in 0..POLLS {
         for whole in [false, true] {
             let script = Script::listen().await;
-            let builder =
-                builder(&script, Version::V311).outgoing(OutgoingQueue { messages: 1, bytes: 100 });
+            let builder = builder(&script, Version::V311).outgoing(OutgoingQueue {
+                messages: 1,
+                bytes: 100,
+                ..OutgoingQueue::default()
+            });
             let (client, _inbox, mut peer) =
                 accepted(&script, builder, connack(Version::V311)).await;
             let first = client.publish("t", "1").qos(QoS::AtLeastOnce).try_enqueue().unwrap();

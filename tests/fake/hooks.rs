@@ -153,7 +153,7 @@ async fn a_hook_is_told_that_the_queue_is_full() {
     let script = Script::listen().await;
     let full = Arc::new(Mutex::new(0));
     let builder = builder(&script, Version::V311)
-        .outgoing(midge::client::OutgoingQueue { messages: 3, bytes: 1000 })
+        .outgoing(midge::client::OutgoingQueue { messages: 3, bytes: 1000, ..Default::default() })
         .on_connect({
             let full = Arc::clone(&full);
             move |_, handle| {

@@ -14,6 +14,7 @@ mod hostile;
 mod publish;
 mod reconnect;
 mod slow;
+mod store;
 mod streams;
 mod subscribe;
 

@@ -117,8 +117,11 @@ async fn every_kind_of_topic_is_taken() {
 #[tokio::test]
 async fn the_queue_is_bounded_and_gives_the_message_back() {
     let script = Script::listen().await;
-    let builder =
-        builder(&script, Version::V311).outgoing(OutgoingQueue { messages: 2, bytes: 100 });
+    let builder = builder(&script, Version::V311).outgoing(OutgoingQueue {
+        messages: 2,
+        bytes: 100,
+        ..OutgoingQueue::default()
+    });
     let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
     let send = |payload: usize| {
         client.publish("t", vec![b'x'; payload]).qos(QoS::AtLeastOnce).try_enqueue()

@@ -118,7 +118,11 @@ async fn subscribe(
     if plan.selection.remove_retained {
         let finished = removals.clone();
         builder = builder
-            .outgoing(OutgoingQueue { messages: usize::MAX, bytes: usize::MAX })
+            .outgoing(OutgoingQueue {
+                messages: usize::MAX,
+                bytes: usize::MAX,
+                ..OutgoingQueue::default()
+            })
             .on_publish(move |ticket, result, _| finished.finished(ticket, result, log.quiet));
     }
     let explanation = Explanation::default();

@@ -29,6 +29,8 @@ pub(super) enum Served {
     Link(LinkEnd),
     /// There was no CONNACK in time.
     NoAnswer,
+    /// It was dropped without a word to the broker.
+    Aborted,
 }
 
 impl Task {
@@ -153,7 +155,9 @@ impl Task {
             }
         };
         match decision {
-            _ if self.dispatch.hooks.panicked().is_some() => ControlFlow::Break(self.stopped()),
+            _ if self.dispatch.hooks.panicked().is_some() || self.store_failure().is_some() => {
+                ControlFlow::Break(self.stopped())
+            }
             Ok(delay) => ControlFlow::Continue(delay),
             Err(reason) => ControlFlow::Break(reason),
         }
@@ -187,6 +191,9 @@ impl Task {
         if matches!(end, Some(End::Requested)) {
             return self.requested_outcome(served, connection.accepted_at);
         }
+        if let (Served::Aborted, None) = (&served, connection.accepted_at) {
+            return Outcome::Stopped;
+        }
         let Some(accepted_at) = connection.accepted_at else {
             return Outcome::ConnectFailed(self.connect_error(end, served));
         };
@@ -202,6 +209,7 @@ impl Task {
                 DisconnectCause::Closed { partial_bytes }
             }
             (None, Served::Link(LinkEnd::Failed(error))) => DisconnectCause::Io(Arc::new(error)),
+            (None, Served::Aborted) => DisconnectCause::User,
             (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => {
                 DisconnectCause::Closed { partial_bytes: 0 }
             }
@@ -224,7 +232,10 @@ impl Task {
                 ConnectError::Closed { partial_bytes }
             }
             (None, Served::Link(LinkEnd::Failed(error))) => ConnectError::Io(Arc::new(error)),
-            (Some(_), _) | (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => no_answer,
+            (Some(_), _)
+            | (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer | Served::Aborted) => {
+                no_answer
+            }
         }
     }
 
@@ -234,7 +245,7 @@ impl Task {
             Served::Link(LinkEnd::Failed(error)) => {
                 Err(DisconnectError::Lost(Some(Arc::new(error))))
             }
-            Served::Link(LinkEnd::ClosedByPeer { .. }) | Served::NoAnswer => {
+            Served::Link(LinkEnd::ClosedByPeer { .. }) | Served::NoAnswer | Served::Aborted => {
                 Err(DisconnectError::Lost(None))
             }
             Served::Link(LinkEnd::Closed) => Ok(()),
