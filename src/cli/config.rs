@@ -100,7 +100,10 @@ impl OptionFile {
                 bail!("{}: {} takes no value", self.place(line), option.unwrap_or_default());
             }
         }
+        let replaces_topics = self.name == Tool::Pub.name() && words.iter().any(is_topic);
         let options = self.lines.iter().flat_map(|line| line.words.iter().cloned());
+        let options = options.filter(|word| !(replaces_topics && is_topic(word)));
+        let options: Vec<_> = options.collect();
         words.splice(1.min(words.len())..1.min(words.len()), options);
         Ok(())
     }
@@ -126,6 +129,12 @@ impl OptionFile {
     fn place(&self, line: &Line) -> String {
         format!("{}:{}", self.path.display(), line.number)
     }
+}
+
+/// Whether the word names a topic. midge_pub publishes to all that are given; those of a file are
+/// for want of any on the command line.
+fn is_topic(word: &OsString) -> bool {
+    word_after(word, b"--topic=").is_some()
 }
 
 impl Line {
@@ -281,6 +290,19 @@ mod tests {
         }
         let long = format!("-t {}", "x".repeat(70_000));
         assert_eq!(words(long.as_bytes()).unwrap()[1].len(), "--topic=".len() + 70_000);
+    }
+
+    #[test]
+    fn topics_of_the_command_line_replace_those_of_the_file_for_midge_pub() {
+        for (tool, expected) in [
+            (Tool::Pub, &["tool", "-r", "--topic=c"][..]),
+            (Tool::Sub, &["tool", "--topic=a", "-r", "--topic=b", "--topic=c"]),
+        ] {
+            let file = OptionFile::new(tool, "f".into(), b"-t a\n-r\n-t b".to_vec());
+            let mut words = ["tool", "--topic=c"].map(OsString::from).to_vec();
+            file.put_before(&tool.command(), &mut words).unwrap();
+            assert_eq!(words, expected);
+        }
     }
 
     #[cfg(unix)]

@@ -8,8 +8,10 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
+    sync::{Mutex, PoisonError},
 };
 
+use indicatif::ProgressBar;
 use thiserror::Error;
 
 /// Why standard output took no more.
@@ -82,11 +84,42 @@ impl Stdout {
 /// More of a text than this many characters is not worth reading: a peer may send 64 KiB of it.
 const MAX_REPORT_CHARS: usize = 1000;
 
+/// The bar that is drawn at the end of standard error.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// A bar on standard error: reports stand above it. It is taken away when this is dropped.
+#[derive(Debug)]
+pub struct ShownBar(ProgressBar);
+
+impl ShownBar {
+    /// Shows `bar` in place of any other.
+    pub fn new(bar: ProgressBar) -> Self {
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        Self(bar)
+    }
+
+    /// The bar.
+    pub fn bar(&self) -> &ProgressBar {
+        &self.0
+    }
+}
+
+impl Drop for ShownBar {
+    fn drop(&mut self) {
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.finish_and_clear();
+    }
+}
+
 /// Writes `NAME: TEXT` as one line to standard error. Control characters are escaped, and what is
 /// very long is cut. There is nobody left to tell when standard error itself fails.
 pub fn report(name: &str, text: &str) {
     let line = format!("{name}: {}\n", shortened(&single_line(text)));
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+    let write = || drop(io::stderr().lock().write_all(line.as_bytes()));
+    match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 fn shortened(text: &str) -> Cow<'_, str> {

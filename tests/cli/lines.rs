@@ -123,8 +123,11 @@ fn refused_lines_are_counted_and_the_others_go_on() {
         assert_eq!(read_packet(&mut stream)[0], 0xe0);
     })
     .against_with(midge_pub(), &["-t", "a", "-q", "1", "-l", "-V", "5"], b"1\n2\n3\n4\n5\n");
-    outcome.said(135, "3 of 5 lines read were not confirmed: ");
-    outcome.said(135, "Not authorized");
+    let refused = "the broker refused the message: Not authorized (0x87)";
+    let told: Vec<_> = outcome.stderr.lines().collect();
+    let expected = [1, 3, 5].map(|line| format!("midge_pub: line {line}: {refused}"));
+    assert_eq!((outcome.code, &told[..3]), (Some(135), &expected.each_ref().map(|s| &**s)[..]));
+    assert_eq!(told[3..], ["midge_pub: 3 of 5 lines read were not confirmed"]);
 }
 
 #[test]

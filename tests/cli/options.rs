@@ -173,7 +173,10 @@ fn options_that_exclude_each_other_are_refused() {
 #[test]
 fn what_is_missing_is_named_with_its_option() {
     pub_refuses(&["-n"], "no topic to publish to: add -t TOPIC");
-    pub_refuses(&["-t", "a"], "no message to publish: add one of -m TEXT, -f FILE, -s, -l or -n");
+    pub_refuses(
+        &["-t", "a"],
+        "no message to publish: add one of -m TEXT, -f FILE, -s, -l, --jsonl or -n",
+    );
     sub_refuses(&[], "nothing to subscribe to: add -t FILTER");
     both_refuse(&["-c"], "-c keeps the session of a client identifier: add -i ID");
     both_refuse(&["-P", "x"], "-P needs a user name in MQTT 3.1.1: add -u NAME (or -V 5)");

@@ -73,8 +73,8 @@ pub struct ConnectionOptions {
     pub retry: bool,
 
     /// Most messages of quality of service 1 and 2 on their way to the broker at a time
-    /// [default: 20; for midge_pub -l 100, but 20 with -q 2 before MQTT 5]. A broker of MQTT 5 can
-    /// lower it.
+    /// [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT
+    /// 5]. A broker of MQTT 5 can lower it.
     #[arg(short = 'M', value_name = "COUNT")]
     pub max_inflight: Option<NonZeroU16>,
 }

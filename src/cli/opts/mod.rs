@@ -27,7 +27,7 @@ pub use load::LoadOptions;
 pub use output::{LogOptions, OutputOptions};
 pub use passwd::{FileOperand, PasswdCommand, PasswdOptions, SecretOptions, VerifyOptions};
 pub use property::{PropertyOption, PropertyOptions};
-pub use publish::{PublishOptions, SourceOptions};
+pub use publish::{LineOptions, PublishOptions, SourceOptions};
 pub use request::RequestOptions;
 pub use subscribe::{RetainHandlingOption, SelectionOptions, SubscribeOptions};
 pub use tls::TlsOptions;

@@ -5,29 +5,43 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, value_parser};
 
 use super::value::{self, WordBytes};
-use crate::codec::QoS;
+use crate::{
+    cli::publish::{Encoding, Speed, Template},
+    codec::QoS,
+};
 
 /// Options about the published messages.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Message")]
 pub struct PublishOptions {
-    /// Topic to publish to.
+    /// Topic to publish to. Given several times, every message is published to each of them.
     #[arg(short, long, value_name = "TOPIC")]
-    pub topic: Option<String>,
+    pub topic: Vec<String>,
+
+    /// Topic made for each message: {n} is its number, from 1, {topic} the topic it would have
+    /// otherwise, {time} the seconds since 1970, {client} the client identifier, {host} the name of
+    /// this machine and {pid} the process id; {{ and }} are braces.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub topic_template: Option<Template>,
 
     /// What the payload is.
     #[command(flatten)]
     pub source: SourceOptions,
 
-    /// Quality of service: 0, 1 or 2.
-    #[arg(short, long, value_name = "QOS", default_value = "0", value_parser = value::qos)]
-    pub qos: QoS,
+    /// What the payload is written in: hex or base64. Hexadecimal digits may have white space, ':'
+    /// or '-' between bytes.
+    #[arg(long, value_name = "ENCODING")]
+    pub decode: Option<Encoding>,
 
-    /// Have the broker retain the message.
+    /// Quality of service: 0, 1 or 2 [default: 0; with --jsonl, as recorded].
+    #[arg(short, long, value_name = "QOS", value_parser = value::qos)]
+    pub qos: Option<QoS>,
+
+    /// Have the broker retain the message. With --jsonl, every message.
     #[arg(short, long)]
     pub retain: bool,
 
-    /// Publish the message this many times, one after the other. Not for -l.
+    /// Publish the message this many times, one after the other. Not for -l and --jsonl.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u64).range(1..))]
     pub repeat: u64,
@@ -35,6 +49,10 @@ pub struct PublishOptions {
     /// Seconds between the end of one publish and the next of --repeat; fractions are allowed.
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = value::seconds)]
     pub repeat_delay: Duration,
+
+    /// Options of -l and --jsonl.
+    #[command(flatten)]
+    pub lines: LineOptions,
 }
 
 /// Where the payload comes from: exactly one of these.
@@ -60,4 +78,23 @@ pub struct SourceOptions {
     /// Publish an empty message.
     #[arg(short, long)]
     pub null_message: bool,
+}
+
+/// Options about messages that come as lines.
+#[derive(Args, Clone, Debug)]
+pub struct LineOptions {
+    /// Publish each line of standard input as the message it describes, in the form of
+    /// 'midge_sub -F %j'. Speaks MQTT 5 unless -V says otherwise.
+    #[arg(long, group = "SourceOptions")]
+    pub jsonl: bool,
+
+    /// Each line of -l is a topic, this text, and the payload. A line without this text is a payload
+    /// for -t.
+    #[arg(long, value_name = "TEXT", value_parser = value::not_empty)]
+    pub topic_separator: Option<String>,
+
+    /// How fast --jsonl publishes: as the messages were recorded (1), so many times as fast, or
+    /// without a pause (max) [default: max].
+    #[arg(long, value_name = "FACTOR")]
+    pub speed: Option<Speed>,
 }

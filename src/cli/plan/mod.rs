@@ -17,7 +17,7 @@ pub use client::{ClientPlan, WillPlan};
 pub use delivery::{DeliveryPlan, ExecPlan, FilesPlan};
 pub use password::PasswordPlan;
 pub use properties::{ConnectSettings, PropertiesPlan};
-pub use publish::PublishPlan;
+pub use publish::{Lines, PublishPlan};
 pub use request::{Correlation, RequestPlan, request_properties};
 pub use subscribe::{SelectionPlan, SubscribePlan};
 
