@@ -1,5 +1,6 @@
 //! The session engine in virtual time.
 
+mod advisories;
 mod bounds;
 mod configuration;
 mod connecting;
