@@ -34,8 +34,8 @@ pub struct Broker {
     process: Process,
 }
 
-/// One run of the program and the thread that collects its log.
-struct Process {
+/// One run of a program and the thread that collects its log; killed when dropped.
+pub struct Process {
     child: Child,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
@@ -83,7 +83,7 @@ impl Broker {
                 "listener {port} 127.0.0.1\nuser root\nlog_dest stderr\nlog_type all\n{config}"
             );
             fs::write(dir.path().join("mosquitto.conf"), text).unwrap();
-            match Process::spawn(&program, dir.path()) {
+            match Process::mosquitto(&program, dir.path()) {
                 Ok(process) => return Some(Self { dir, port, process }),
                 Err(log) if log.contains("Address already in use") => {}
                 Err(log) => panic!("mosquitto did not start:\n{log}"),
@@ -144,7 +144,7 @@ impl Broker {
     pub fn start_again(&mut self) {
         self.process.kill();
         let program = program("mosquitto").unwrap();
-        match Process::spawn(&program, self.dir.path()) {
+        match Process::mosquitto(&program, self.dir.path()) {
             Ok(process) => self.process = process,
             Err(log) => panic!("mosquitto did not start again:\n{log}"),
         }
@@ -162,12 +162,15 @@ impl Broker {
 }
 
 impl Process {
-    /// Starts the program and waits until it listens; `Err` has its log if it ended instead.
-    fn spawn(program: &Path, dir: &Path) -> Result<Self, String> {
-        let mut child = Command::new(program)
-            .arg("-c")
-            .arg(dir.join("mosquitto.conf"))
-            .current_dir(dir)
+    fn mosquitto(program: &Path, dir: &Path) -> Result<Self, String> {
+        let config = dir.join("mosquitto.conf");
+        Process::spawn(Command::new(program).arg("-c").arg(config).current_dir(dir), " running\n")
+    }
+
+    /// Starts a program and waits until it writes `ready` to its standard error; `Err` has what it
+    /// wrote if it ended instead.
+    pub fn spawn(command: &mut Command, ready: &str) -> Result<Self, String> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -180,7 +183,7 @@ impl Process {
             move || log.collect(stderr)
         });
         let mut process = Self { child, log, reader: Some(reader) };
-        if process.log.wait_for(|text| text.contains(" running\n")) {
+        if process.log.wait_for(|text| text.contains(ready)) {
             return Ok(process);
         }
         process.kill();
@@ -235,16 +238,22 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        assert!(
-            env::var_os("MIDGE_REQUIRE_BROKERS").is_none(),
-            "{name} is not installed, and MIDGE_REQUIRE_BROKERS is set"
-        );
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        // Not `eprintln!`, which the test harness hides for tests that pass.
-        let text = format!("SKIPPED {test}: {name} is not installed\n");
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        skip(name, "MIDGE_REQUIRE_BROKERS");
     }
     found
+}
+
+/// Says that a test does not run because something is not installed, or fails if the variable says
+/// that it has to be.
+pub fn skip(name: &str, required_by: &str) {
+    assert!(
+        env::var_os(required_by).is_none(),
+        "{name} is not installed, and {required_by} is set"
+    );
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not `eprintln!`, which the test harness hides for tests that pass.
+    let text = format!("SKIPPED {test}: {name} is not installed\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// A port of 127.0.0.1 that nobody listens on, never the same twice in one process. It is below the
