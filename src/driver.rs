@@ -141,6 +141,18 @@ impl Link {
         &self.stream
     }
 
+    /// The stream underneath, to be told what its socket is ready for.
+    #[cfg(all(feature = "load", target_os = "linux"))]
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Whether output waits for the stream to take more.
+    #[cfg(feature = "load")]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.unsent.is_some()
+    }
+
     /// When [`poll`](Self::poll) must be called again at the latest. There is such a moment only
     /// while the link is closing.
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -216,7 +216,7 @@ impl Endpoint {
     }
 
     /// Returns the address for error messages and logs: `host:port`, or the socket path.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         match &self.socket_path {
             Some(path) => path.display().to_string(),
             None if self.host.contains(':') => format!("[{}]:{}", self.host, self.port),

@@ -19,6 +19,8 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(all(feature = "load", target_os = "linux"))]
+mod unwatched;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -46,6 +48,8 @@ pub use tcp::{Dialing, dial};
 pub use tls::PskOptions;
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsConfigError, TlsOptions, TlsProblem, TlsVersion, Verification};
+#[cfg(all(feature = "load", target_os = "linux"))]
+pub(crate) use unwatched::Unwatched;
 #[cfg(feature = "websocket")]
 pub use websocket::{SubProtocol, WebSocketOptions, WebSocketOptionsError, WebSocketProblem};
 

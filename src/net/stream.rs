@@ -15,6 +15,8 @@ use tokio_openssl::SslStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
 
+#[cfg(all(feature = "load", target_os = "linux"))]
+use super::Unwatched;
 #[cfg(feature = "tls")]
 use super::tls::explain;
 #[cfg(feature = "websocket")]
@@ -63,6 +65,8 @@ enum Io {
     WebSocket(Box<WebSocket>),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(all(feature = "load", target_os = "linux"))]
+    Unwatched(Unwatched),
     Custom(Box<dyn Custom>),
 }
 
@@ -97,6 +101,20 @@ impl Stream {
         Stream { io: Io::WebSocket(Box::new(websocket)) }
     }
 
+    #[cfg(all(feature = "load", target_os = "linux"))]
+    pub(super) fn from_unwatched(unwatched: Unwatched) -> Stream {
+        Stream { io: Io::Unwatched(unwatched) }
+    }
+
+    /// The connection that its owner watches, if it is one.
+    #[cfg(all(feature = "load", target_os = "linux"))]
+    pub(crate) fn unwatched(&mut self) -> Option<&mut Unwatched> {
+        match &mut self.io {
+            Io::Unwatched(unwatched) => Some(unwatched),
+            _ => None,
+        }
+    }
+
     /// Wraps any byte stream, such as a transport of the application's own or a duplex pipe in a test.
     pub fn from_io<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Stream {
         Stream { io: Io::Custom(Box::new(io)) }
@@ -106,6 +124,8 @@ impl Stream {
     pub fn transport(&self) -> Transport {
         match &self.io {
             Io::Tcp(_) => Transport::Tcp,
+            #[cfg(all(feature = "load", target_os = "linux"))]
+            Io::Unwatched(_) => Transport::Tcp,
             #[cfg(feature = "tls")]
             Io::Tls(_) => Transport::Tls,
             #[cfg(feature = "psk")]
@@ -156,6 +176,8 @@ impl Stream {
             Io::WebSocket(websocket) => websocket.inner().tcp(),
             #[cfg(unix)]
             Io::Unix(_) => None,
+            #[cfg(all(feature = "load", target_os = "linux"))]
+            Io::Unwatched(_) => None,
             Io::Custom(_) => None,
         }
     }
@@ -174,6 +196,8 @@ macro_rules! delegate {
             Io::WebSocket($stream) => $call,
             #[cfg(unix)]
             Io::Unix($stream) => $call,
+            #[cfg(all(feature = "load", target_os = "linux"))]
+            Io::Unwatched($stream) => $call,
             Io::Custom($stream) => $call,
         }
     };

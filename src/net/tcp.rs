@@ -35,6 +35,15 @@ pub fn dial(
     bind: Option<SocketAddr>,
     options: &ConnectOptions,
 ) -> io::Result<Dialing> {
+    Ok(Dialing { tcp: Some(TcpStream::from_std(begin(addr, bind, options)?.into())?) })
+}
+
+/// Makes the socket of [`dial`] and begins to connect it.
+pub(super) fn begin(
+    addr: SocketAddr,
+    bind: Option<SocketAddr>,
+    options: &ConnectOptions,
+) -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if options.nodelay {
@@ -59,7 +68,7 @@ pub fn dial(
         Err(error) if is_in_progress(&error) => {}
         Err(error) => return Err(error),
     }
-    Ok(Dialing { tcp: Some(TcpStream::from_std(socket.into())?) })
+    Ok(socket)
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
