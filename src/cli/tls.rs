@@ -10,6 +10,7 @@ use super::{
     opts::TlsOptions,
     secret_input::{Prompt, Signals, Wording, read_secret},
 };
+use crate::load::ClientTls;
 use crate::net::{
     self, PemError, PemSource, Secret, TlsConfig, TlsConfigError, TlsVersion, Verification,
 };
@@ -76,6 +77,31 @@ impl TlsPlan {
             Self::PreSharedKey(_) => {}
         }
         self
+    }
+
+    /// A configuration for each client, by its index: with the certificate and the key of its own, or
+    /// with those of all where it has none.
+    ///
+    /// # Errors
+    /// When the first one cannot be used. Later ones are read when their clients connect.
+    pub fn for_clients(&self, certificates: Vec<Option<(PathBuf, PathBuf)>>) -> Result<ClientTls> {
+        let common = self.config()?;
+        let options = match self {
+            Self::Certificates { options, .. } => options.clone(),
+            #[cfg(feature = "psk")]
+            Self::PreSharedKey(_) => bail!("--psk takes the place of certificates"),
+        };
+        let make = move |g: u32| {
+            let Some(Some((cert, key))) = certificates.get(g as usize) else {
+                return Ok(common.clone());
+            };
+            let mut options = options.clone();
+            options.client_cert = Some(PemSource::File(cert.clone()));
+            options.client_key = Some(PemSource::File(key.clone()));
+            options.build().map_err(|error| format!("{:#}", explain(error)))
+        };
+        make(0).map_err(anyhow::Error::msg)?;
+        Ok(ClientTls::new(make))
     }
 
     /// Reads all files and checks that they fit together.

@@ -16,6 +16,8 @@ use super::{
     opts::{ConnectionOptions, TlsOptions, TransportOptions},
     order::Order,
 };
+#[cfg(feature = "tls")]
+use crate::load::ClientTls;
 #[cfg(feature = "srv")]
 use crate::net::SrvLookup;
 use crate::net::{ConnectOptions, Endpoint, Scheme};
@@ -184,6 +186,18 @@ impl TransportPlan {
             endpoint,
             options,
         })
+    }
+
+    /// TLS with a certificate for each client, read when it connects.
+    ///
+    /// # Errors
+    /// Without TLS, and when the first certificate cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn client_tls(&self, certificates: Vec<Option<(PathBuf, PathBuf)>>) -> Result<ClientTls> {
+        match &self.tls {
+            Some(tls) => tls.for_clients(certificates),
+            None => bail!("certificates have no effect without TLS: use tls+mqtt-tcp:// or -s"),
+        }
     }
 
     /// The way to the broker. Reads certificates and keys, and asks for a passphrase if one is needed:

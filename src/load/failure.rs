@@ -68,6 +68,14 @@ pub enum FailureClass {
     SessionDisconnect(ReasonCode),
     /// The server did not answer a ping in time.
     PingMissing,
+    /// The server answered a ping only after more than a second.
+    PingLate,
+    /// The server refused a subscription.
+    SubAckRefused(ReasonCode),
+    /// A subscription was not answered in time, or could not be asked for.
+    SubAckTimeout,
+    /// A message could not be published, or the server refused it.
+    PublishRefused,
 }
 
 impl FailureClass {
@@ -148,7 +156,9 @@ impl FailureClass {
     /// The reason code the server gave, if it gave one.
     pub fn reason(self) -> Option<ReasonCode> {
         match self {
-            Self::ConnAckRefused(reason) | Self::SessionDisconnect(reason) => Some(reason),
+            Self::ConnAckRefused(reason)
+            | Self::SessionDisconnect(reason)
+            | Self::SubAckRefused(reason) => Some(reason),
             _ => None,
         }
     }
@@ -191,7 +201,22 @@ impl FailureClass {
             Self::SessionReset => "session.reset",
             Self::SessionDisconnect(reason) => return Cow::Owned(of_reason("session", reason)),
             Self::PingMissing => "ping.missing",
+            Self::PingLate => "ping.late",
+            Self::SubAckRefused(reason) => return Cow::Owned(of_reason("suback", reason)),
+            Self::SubAckTimeout => "suback.timeout",
+            Self::PublishRefused => "publish.refused",
         })
+    }
+
+    /// What it is about a connection that goes on.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::PingLate => "a PINGRESP took more than a second",
+            Self::SubAckRefused(_) => "the server refused the subscription",
+            Self::SubAckTimeout => "the subscription was not answered",
+            Self::PublishRefused => "a message was not published",
+            _ => "",
+        }
     }
 
     /// What the user can do about it, in one line.
@@ -201,7 +226,8 @@ impl FailureClass {
                 "raise the limit of open files (ulimit -n; fs.file-max for the whole machine)"
             }
             Self::LocalPorts => {
-                "widen net.ipv4.ip_local_port_range, or spread the clients over several hosts"
+                "name more addresses of this machine with --bind, or spread the clients over several \
+                 hosts"
             }
             Self::LocalMemory => "give this machine more memory, or raise net.ipv4.tcp_mem",
             Self::LocalForbidden => "look at the firewall rules of this machine",
@@ -247,6 +273,15 @@ impl FailureClass {
                 "look at the broker's log for why it disconnected clients"
             }
             Self::PingMissing => "the broker or the network stopped answering accepted connections",
+            Self::PingLate => {
+                "the broker or the network is overloaded: look at its load while held"
+            }
+            Self::SubAckRefused(_) => "allow the clients to subscribe in the broker's access rules",
+            Self::SubAckTimeout => "check --subscribe, and whether the broker is overloaded",
+            Self::PublishRefused => {
+                "allow the clients to publish in the broker's access rules, or publish more slowly \
+                 (--every)"
+            }
         }
     }
 }

@@ -3,7 +3,11 @@
 use std::{
     fmt::{self, Write},
     hash::{BuildHasher, RandomState},
+    sync::Arc,
 };
+
+use super::template::{Template, Who};
+use crate::session::{Config, Secret};
 
 const CLIENT_ID_BYTES: usize = 23;
 
@@ -55,6 +59,86 @@ pub(crate) fn random_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
+/// What the clients are called, and how they say who they are.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The client identifiers. Default: those of [`Seed::client_id`].
+    pub client_id: Option<Template>,
+    /// The user names. Default: that of the plan's session configuration.
+    pub username: Option<Template>,
+    /// Client `g` is the one in row `g`; what a row leaves open comes from the settings above.
+    /// Default none.
+    pub accounts: Option<Arc<[Account]>>,
+}
+
+/// What one client says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Its client identifier.
+    pub client_id: Option<Box<str>>,
+    /// Its user name.
+    pub username: Option<Box<str>>,
+    /// Its password.
+    pub password: Option<Secret>,
+}
+
+impl Identity {
+    fn account(&self, g: u32) -> Option<&Account> {
+        self.accounts.as_ref()?.get(g as usize)
+    }
+
+    /// The client identifier of client `g`.
+    pub(crate) fn client_id(&self, seed: Seed, g: u32) -> String {
+        let account = self.account(g).and_then(|account| account.client_id.as_deref());
+        match (account, &self.client_id) {
+            (Some(client_id), _) => client_id.to_owned(),
+            (None, Some(template)) => {
+                template.fill_in(Who { seed, index: g, client_id: "", username: "" })
+            }
+            (None, None) => seed.client_id(g),
+        }
+    }
+
+    /// The user name of client `g`, if it has one of its own.
+    fn username(&self, seed: Seed, g: u32) -> Option<String> {
+        let account = self.account(g).and_then(|account| account.username.as_deref());
+        if let Some(username) = account {
+            return Some(username.to_owned());
+        }
+        let client_id = self.client_id(seed, g);
+        let who = Who { seed, index: g, client_id: &client_id, username: "" };
+        self.username.as_ref().map(|template| template.fill_in(who))
+    }
+
+    /// What client `g` says in CONNECT, where `shared` is what all say.
+    pub(crate) fn config(&self, seed: Seed, g: u32, shared: &Arc<Config>) -> Arc<Config> {
+        let account = self.account(g);
+        let password = account.and_then(|account| account.password.as_ref());
+        let username = self.username(seed, g);
+        if password.is_none() && username.is_none() {
+            return Arc::clone(shared);
+        }
+        let mut config = (**shared).clone();
+        if let Some(username) = username {
+            config.username = Some(username.into());
+        }
+        if let Some(password) = password {
+            config.password = Some(password.clone());
+        }
+        Arc::new(config)
+    }
+
+    /// The text of `template` for client `g`.
+    pub(crate) fn fill_in(&self, seed: Seed, g: u32, template: &Template) -> String {
+        if !template.names_the_client() {
+            return template.fill_in(Who { seed, index: g, client_id: "", username: "" });
+        }
+        let (client_id, username) = (self.client_id(seed, g), self.username(seed, g));
+        let username = username.unwrap_or_default();
+        template.fill_in(Who { seed, index: g, client_id: &client_id, username: &username })
+    }
+}
+
 impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -79,6 +163,35 @@ mod tests {
         let ids: HashSet<_> = (0..100_000).map(|g| Seed(1).client_id(g)).collect();
         assert_eq!(ids.len(), 100_000);
         assert!(ids.iter().all(|id| id.len() == 23));
+    }
+
+    #[test]
+    fn rows_come_before_templates_and_templates_before_the_rest() {
+        let mut shared = Config::new(crate::codec::Version::V311);
+        shared.username = Some("all".into());
+        let shared = Arc::new(shared);
+        let plain = Identity::default();
+        assert_eq!(plain.client_id(Seed(1), 2), "midge-00000001-00000002");
+        assert!(Arc::ptr_eq(&plain.config(Seed(1), 2, &shared), &shared));
+
+        let row = |client_id: &str| Account {
+            client_id: (!client_id.is_empty()).then(|| client_id.into()),
+            username: None,
+            password: Some(b"pw".as_slice().into()),
+        };
+        let identity = Identity {
+            client_id: Some("dev-%i".parse().unwrap()),
+            username: Some("user of %c".parse().unwrap()),
+            accounts: Some(Arc::new([row("first"), row("")])),
+        };
+        assert_eq!(identity.client_id(Seed(1), 0), "first");
+        assert_eq!(identity.client_id(Seed(1), 1), "dev-1");
+        let config = identity.config(Seed(1), 1, &shared);
+        assert_eq!(config.username.as_deref(), Some("user of dev-1"));
+        assert_eq!(config.password.as_ref().unwrap().as_bytes(), b"pw");
+        assert!(identity.config(Seed(1), 2, &shared).password.is_none());
+        let topic = "%u/%i".parse().unwrap();
+        assert_eq!(identity.fill_in(Seed(1), 0, &topic), "user of first/0");
     }
 
     #[test]

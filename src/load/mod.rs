@@ -8,13 +8,13 @@
 //! ```
 //! use std::{future, time::Duration};
 //!
-//! use midge::{codec::Version, load::{self, Plan, Target}, session::Config};
+//! use midge::{codec::Version, load::{self, Plan, Profile, Target}, session::Config};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), load::StartError> {
 //! let mut plan = Plan::new(Target::Embedded, Config::new(Version::V311));
 //! plan.clients = 100;
-//! plan.interval = Duration::ZERO;
+//! plan.profile = Profile::interval(Duration::ZERO);
 //! plan.hold = Some(Duration::ZERO);
 //! let report = load::run(plan, future::pending(), |_| {}).await?;
 //! assert_eq!(report.totals.connected, 100);
@@ -23,13 +23,18 @@
 //! ```
 
 mod alarm;
+mod client;
 mod descriptors;
 mod failure;
 mod host;
 mod identity;
+mod life;
+mod locate;
 mod merge;
 mod pace;
 mod plan;
+mod poller;
+mod ports;
 mod ready;
 mod report;
 mod route;
@@ -38,16 +43,24 @@ mod shard;
 mod sink;
 mod slab;
 mod slo;
+mod source;
 mod stats;
+mod template;
+mod traffic;
 mod verdict;
 mod wheel;
 mod worker;
 
 pub use descriptors::TooFewDescriptors;
 pub use failure::FailureClass;
-pub use identity::Seed;
+pub use identity::{Account, Identity, Seed};
+pub use life::{Comeback, Life, Storm};
 pub use merge::{MergeError, PartName};
+pub use pace::{Profile, ProfileError};
+#[cfg(feature = "tls")]
+pub use plan::ClientTls;
 pub use plan::{Plan, PlanError, StartError, Target};
+pub use ports::TooFewPorts;
 pub use report::{
     Distribution, DistributionError, ErrorRow, Host, Latencies, Outcome, Part, PlanFacts, Rate,
     ReadReportError, Report, Run, SCHEMA, Second, TargetFacts, Totals,
@@ -56,6 +69,9 @@ pub use run::{Interval, Progress, Update, run};
 pub use shard::Shard;
 pub use sink::Sink;
 pub use slo::{Slo, SloError, SloRow};
+pub use source::{SourceError, Sources};
 pub use stats::{Counts, Phase};
+pub use template::{Template, TemplateError};
+pub use traffic::{Publishing, Subscribing, Traffic};
 pub use verdict::{Judgement, Limit, State};
 pub use worker::Trouble;

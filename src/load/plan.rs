@@ -1,11 +1,17 @@
 //! What to do: the target, the clients, and the pace at which they start.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Seed, Shard, Slo, descriptors::TooFewDescriptors};
+use super::{
+    Identity, Life, Profile, Seed, Shard, Slo, Sources, Template, TooFewPorts, Traffic,
+    descriptors::TooFewDescriptors,
+};
+#[cfg(feature = "tls")]
+use crate::net::TlsConfig;
 use crate::{
+    codec::{TopicError, check_topic_filter, check_topic_name},
     net::{self, ConnectOptions, Endpoint},
     session::{self, ConfigError},
 };
@@ -13,11 +19,60 @@ use crate::{
 /// Where the connections go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A broker, over any transport.
-    Broker(Endpoint),
+    /// Brokers, over any transport. The clients are dealt to them in turn.
+    Brokers(Vec<Endpoint>),
     /// A null broker on a thread of this process, which answers and keeps nothing: for trying the
     /// tool, and for measuring what this machine can do at most.
     Embedded,
+}
+
+impl Target {
+    /// One broker.
+    pub fn broker(endpoint: Endpoint) -> Self {
+        Self::Brokers(vec![endpoint])
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Brokers(endpoints) => {
+                for (index, endpoint) in endpoints.iter().enumerate() {
+                    write!(f, "{}{endpoint}", if index > 0 { " " } else { "" })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The TLS settings of each client, where they have certificates of their own.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+pub struct ClientTls(Arc<MakeTls>);
+
+/// Makes the settings of client `g`, or says why that cannot be done.
+#[cfg(feature = "tls")]
+type MakeTls = dyn Fn(u32) -> Result<TlsConfig, String> + Send + Sync;
+
+#[cfg(feature = "tls")]
+impl ClientTls {
+    /// Has `make` make the settings of client `g` each time that it connects.
+    pub fn new(make: impl Fn(u32) -> Result<TlsConfig, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    pub(super) fn of_client(&self, g: u32) -> Result<TlsConfig, String> {
+        (self.0)(g)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls")
+    }
 }
 
 /// A connection load: what [`run`](super::run()) does.
@@ -28,7 +83,7 @@ pub enum Target {
 /// use midge::{codec::Version, load::{Plan, Target}, net::Endpoint, session::Config};
 ///
 /// let broker = Endpoint::parse("mqtt-tcp://127.0.0.1:1883")?;
-/// let mut plan = Plan::new(Target::Broker(broker), Config::new(Version::V311));
+/// let mut plan = Plan::new(Target::broker(broker), Config::new(Version::V311));
 /// plan.clients = 10_000;
 /// plan.hold = Some(Duration::from_secs(60));
 /// assert!(plan.check().is_ok());
@@ -42,12 +97,24 @@ pub struct Plan {
     /// How its connections are made: TLS, WebSocket, proxy. The time that all of it may take is
     /// `connect_timeout`.
     pub connect: ConnectOptions,
-    /// What each client says in CONNECT; the client identifier comes from the seed.
+    /// Where they come from. Default: one client in each port of whatever address the way to the
+    /// target has; on the loopback interface, from as many of its addresses as it takes.
+    pub sources: Sources,
+    /// The TLS settings of clients with certificates of their own, in place of those of `connect`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ClientTls>,
+    /// What each client says in CONNECT, as far as `identity` does not say it.
     pub session: Arc<session::Config>,
+    /// What the clients are called.
+    pub identity: Identity,
     /// How many clients. Default 1.
     pub clients: u32,
-    /// Time between two intended starts; zero means as fast as possible. Default 10 ms.
-    pub interval: Duration,
+    /// When they start. Default one every 10 ms.
+    pub profile: Profile,
+    /// What befalls them while they are connected. Default nothing.
+    pub life: Life,
+    /// What they publish and subscribe to. Default nothing.
+    pub traffic: Traffic,
     /// How long to keep the connections once every client has connected or failed; `None` until
     /// interrupted. Default `None`.
     pub hold: Option<Duration>,
@@ -77,9 +144,15 @@ impl Plan {
         Self {
             target,
             connect: ConnectOptions::default(),
+            sources: Sources::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
             session: Arc::new(session),
+            identity: Identity::default(),
             clients: 1,
-            interval: Duration::from_millis(10),
+            profile: Profile::default(),
+            life: Life::default(),
+            traffic: Traffic::default(),
             hold: None,
             in_progress: IN_PROGRESS,
             connect_timeout: Duration::from_secs(10),
@@ -100,7 +173,7 @@ impl Plan {
     /// How many of them are meant to start in a second; `None` for as fast as possible.
     pub(crate) fn intended_rate(&self) -> Option<f64> {
         let shards = f64::from(self.shard.count.max(1));
-        (!self.interval.is_zero()).then(|| 1.0 / self.interval.as_secs_f64() / shards)
+        self.profile.mean_rate(self.clients).map(|rate| rate / shards)
     }
 
     /// Looks for contradictions, before anything is started.
@@ -117,7 +190,70 @@ impl Plan {
         if self.abort_after.is_some() && self.objectives.is_empty() {
             return Err(PlanError::NoObjective);
         }
-        self.session.check(&self.seed.client_id(self.clients - 1)).map_err(PlanError::Session)
+        if matches!(&self.target, Target::Brokers(endpoints) if endpoints.is_empty()) {
+            return Err(PlanError::NoTarget);
+        }
+        self.check_identity()?;
+        self.check_life()?;
+        self.check_traffic()
+    }
+
+    fn check_identity(&self) -> Result<(), PlanError> {
+        let identity = &self.identity;
+        if let Some(accounts) = &identity.accounts {
+            let rows = accounts.len();
+            if rows < self.clients as usize {
+                return Err(PlanError::TooFewRows { rows, clients: self.clients });
+            }
+            let mut seen = HashSet::new();
+            for g in 0..self.clients {
+                let client_id = identity.client_id(self.seed, g);
+                identity.config(self.seed, g, &self.session).check(&client_id)?;
+                if let Some(client_id) = seen.replace(client_id) {
+                    return Err(PlanError::SameClientId(client_id));
+                }
+            }
+            return Ok(());
+        }
+        if let Some(template) = &identity.client_id
+            && self.clients > 1
+            && !template.is_unique()
+        {
+            return Err(PlanError::SameClientId(identity.client_id(self.seed, 0)));
+        }
+        for g in [0, self.clients - 1] {
+            let config = identity.config(self.seed, g, &self.session);
+            config.check(&identity.client_id(self.seed, g))?;
+        }
+        Ok(())
+    }
+
+    fn check_life(&self) -> Result<(), PlanError> {
+        let life = &self.life;
+        if life.churn.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            return Err(PlanError::Churn);
+        }
+        if life.storms.iter().any(|storm| !(0.0..=1.0).contains(&storm.share)) {
+            return Err(PlanError::StormShare);
+        }
+        Ok(())
+    }
+
+    fn check_traffic(&self) -> Result<(), PlanError> {
+        let of_last =
+            |template: &Template| self.identity.fill_in(self.seed, self.clients - 1, template);
+        if let Some(publishing) = &self.traffic.publish {
+            let topic = of_last(&publishing.topic);
+            check_topic_name(&topic).map_err(|source| PlanError::Topic { topic, source })?;
+            if publishing.every.is_zero() {
+                return Err(PlanError::PublishWithoutPause);
+            }
+        }
+        if let Some(subscribing) = &self.traffic.subscribe {
+            let topic = of_last(&subscribing.filter);
+            check_topic_filter(&topic).map_err(|source| PlanError::Topic { topic, source })?;
+        }
+        Ok(())
     }
 }
 
@@ -134,9 +270,44 @@ pub enum PlanError {
     /// There is nothing that could be missed.
     #[error("giving up on a missed objective needs an objective")]
     NoObjective,
+    /// There is no broker to connect to.
+    #[error("at least one broker is needed")]
+    NoTarget,
     /// What the clients are to say in CONNECT cannot be said.
     #[error(transparent)]
-    Session(ConfigError),
+    Session(#[from] ConfigError),
+    /// Each client needs a row of its own.
+    #[error("there are {rows} rows of clients for {clients} clients: use at most -C {rows}")]
+    TooFewRows {
+        /// How many rows there are.
+        rows: usize,
+        /// How many clients the plan has.
+        clients: u32,
+    },
+    /// The broker would end the connection of the one when the other connects.
+    #[error(
+        "two clients would have the client identifier {0:?}, and a broker keeps one of them at a \
+         time: add %i, the index of the client"
+    )]
+    SameClientId(String),
+    /// A rate of churn is not a positive number.
+    #[error("churn needs a positive number of connections per second")]
+    Churn,
+    /// The share of a storm is not a part of the whole.
+    #[error("a storm drops between 0 % and 100 % of the clients")]
+    StormShare,
+    /// What is to be published or subscribed to is no topic.
+    #[error("{topic:?} cannot be used as a topic")]
+    Topic {
+        /// The topic of the last client.
+        topic: String,
+        /// Why not.
+        #[source]
+        source: TopicError,
+    },
+    /// The clients would do nothing but publish.
+    #[error("the time between two messages must not be 0")]
+    PublishWithoutPause,
 }
 
 /// Why a load did not start.
@@ -149,6 +320,18 @@ pub enum StartError {
     /// The plan needs more open files than this process can have.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// The plan needs more local ports than there are.
+    #[error(transparent)]
+    Ports(#[from] TooFewPorts),
+    /// An address to connect from is not one of this machine.
+    #[error("cannot connect from {address}")]
+    Source {
+        /// The address.
+        address: std::net::IpAddr,
+        /// What binding a socket to it met.
+        #[source]
+        source: std::io::Error,
+    },
     /// The host name of the target has no address.
     #[error("cannot reach the target")]
     Resolve(#[source] net::ConnectError),
@@ -181,11 +364,16 @@ pub enum StartError {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::codec::Version;
+    use crate::{
+        codec::{QoS, Version},
+        load::{Account, Publishing, Subscribing},
+    };
 
     fn plan(url: &str) -> Plan {
-        let target = Target::Broker(Endpoint::parse(url).unwrap());
+        let target = Target::broker(Endpoint::parse(url).unwrap());
         Plan::new(target, session::Config::new(Version::V311))
     }
 
@@ -208,5 +396,49 @@ mod tests {
         session.password = Some(b"secret".as_slice().into());
         password.session = Arc::new(session);
         assert!(matches!(password.check(), Err(PlanError::Session(_))));
+        let mut nowhere = plan("mqtt://localhost");
+        nowhere.target = Target::Brokers(Vec::new());
+        assert_eq!(nowhere.check(), Err(PlanError::NoTarget));
+    }
+
+    #[test]
+    fn clients_that_would_take_over_each_other_are_found() {
+        let mut alike = plan("mqtt://localhost");
+        alike.identity.client_id = Some("device".parse().unwrap());
+        assert_eq!(alike.check(), Ok(()), "one client may be called anything");
+        alike.clients = 2;
+        assert_eq!(alike.check(), Err(PlanError::SameClientId("device".into())));
+        alike.identity.client_id = Some("device-%i".parse().unwrap());
+        assert_eq!(alike.check(), Ok(()));
+
+        let row =
+            |client_id: &str| Account { client_id: Some(client_id.into()), ..Account::default() };
+        alike.identity.accounts = Some([row("a")].into());
+        assert_eq!(alike.check(), Err(PlanError::TooFewRows { rows: 1, clients: 2 }));
+        alike.identity.accounts = Some([row("a"), row("a")].into());
+        assert_eq!(alike.check(), Err(PlanError::SameClientId("a".into())));
+        alike.identity.accounts = Some([row("a"), row("b")].into());
+        assert_eq!(alike.check(), Ok(()));
+    }
+
+    #[test]
+    fn topics_are_checked_as_they_will_be() {
+        let mut plan = plan("mqtt://localhost");
+        let publishing = |topic: &str, every| Publishing {
+            topic: topic.parse().unwrap(),
+            payload: Bytes::new(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            every,
+        };
+        plan.traffic.publish = Some(publishing("a/+", Duration::from_secs(1)));
+        assert!(matches!(plan.check(), Err(PlanError::Topic { .. })));
+        plan.traffic.publish = Some(publishing("a/%i", Duration::ZERO));
+        assert_eq!(plan.check(), Err(PlanError::PublishWithoutPause));
+        plan.traffic.publish = Some(publishing("a/%c", Duration::from_secs(1)));
+        assert_eq!(plan.check(), Ok(()));
+        plan.traffic.subscribe =
+            Some(Subscribing { filter: "a/#/%i".parse().unwrap(), options: Default::default() });
+        assert!(matches!(plan.check(), Err(PlanError::Topic { .. })));
     }
 }

@@ -1,73 +1,287 @@
 //! The way to the target: how each client gets its stream.
 //!
-//! Plain TCP is dialled by [`net::dial`], which allocates nothing. Every other transport goes through
-//! [`net::connect`], in a box that is freed when the stream is there.
+//! Plain TCP is dialled without any allocation, and on Linux without the runtime's knowledge. What
+//! comes on top of TCP is negotiated in a box that is freed when the stream is there; proxies and
+//! Unix sockets go through [`net::connect`] as a whole.
 
 use std::{
     error::Error,
+    fmt,
+    future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use super::failure::FailureClass;
+use rustix::io::Errno;
+
+#[cfg(feature = "tls")]
+use super::plan::ClientTls;
+use super::{
+    failure::FailureClass,
+    ports::{Ports, UNCHOSEN},
+};
+#[cfg(not(target_os = "linux"))]
+use crate::net::Dialing;
+#[cfg(target_os = "linux")]
+use crate::net::Unwatched;
 use crate::net::{
-    self, ConnectError, ConnectOptions, Connected, Dialing, Endpoint, Resolver, Scheme, Stream,
-    Timings,
+    self, ConnectError, ConnectOptions, Connected, Endpoint, Scheme, Stream, Timings,
 };
 
-/// How the clients of a load get to the target.
+/// How often a chosen port may turn out to be taken before an attempt is given up.
+const PORT_TRIES: u32 = 256;
+
+/// How the clients of a load get to the targets, which they are dealt to in turn.
 #[derive(Debug)]
-pub(crate) enum Route {
-    /// Over TCP and nothing else, to the addresses in turn, from wherever the system likes.
-    Tcp { addresses: Vec<SocketAddr>, options: Box<ConnectOptions> },
-    /// In any other way.
-    Staged(Arc<(Endpoint, ConnectOptions)>),
+pub(crate) struct Route {
+    ways: Vec<Way>,
+    /// All targets are inside this machine, where a connect has come about when it returns.
+    local: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+}
+
+#[derive(Debug)]
+struct Way {
+    /// Where the endpoint was found; empty when whoever connects looks that up.
+    addresses: Vec<SocketAddr>,
+    to: Arc<(Endpoint, ConnectOptions)>,
+    /// Nothing comes on top of TCP.
+    bare: bool,
+}
+
+/// A connection under way.
+pub(crate) enum Opening {
+    #[cfg(target_os = "linux")]
+    Bare(Option<Unwatched>),
+    #[cfg(not(target_os = "linux"))]
+    Bare(Dialing),
+    Staged(Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>),
+}
+
+/// Why a connection did not come about.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    pub(crate) class: FailureClass,
+    pub(crate) text: String,
+    /// Whether the target, or a proxy, took the TCP connection.
+    pub(crate) reached: bool,
 }
 
 impl Route {
-    /// The way to one address, without anything in between.
-    pub(crate) fn to_address(address: SocketAddr, options: &ConnectOptions) -> Self {
-        Self::Tcp { addresses: vec![address], options: Box::new(idle(options)) }
+    /// A way to nothing yet. All targets are inside this machine if `local`.
+    pub(crate) fn new(local: bool) -> Self {
+        Self {
+            ways: Vec::new(),
+            local,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
-    /// The way to an endpoint that was found at these addresses, or that needs none.
-    pub(crate) fn new(
-        endpoint: &Endpoint,
-        addresses: &[SocketAddr],
+    /// Adds an endpoint that was found at these addresses, or that needs none.
+    pub(crate) fn add(
+        &mut self,
+        endpoint: Endpoint,
+        addresses: Vec<SocketAddr>,
         options: &ConnectOptions,
-    ) -> Self {
-        let mut options = idle(options);
-        let dialled = endpoint.scheme() == Scheme::Mqtt && options.bind.is_none();
-        if dialled && needs_lookup(endpoint, &options) {
-            return Self::Tcp { addresses: addresses.to_vec(), options: Box::new(options) };
-        }
-        if !addresses.is_empty() {
-            options.resolver = in_turn(addresses.to_vec());
-        }
-        Self::Staged(Arc::new((endpoint.clone(), options)))
+    ) {
+        let bare = endpoint.scheme() == Scheme::Mqtt && !addresses.is_empty();
+        // An idle client never has two small packets on their way: no need for the system call.
+        let options = ConnectOptions { nodelay: !bare, ..options.clone() };
+        self.ways.push(Way { addresses, to: Arc::new((endpoint, options)), bare });
     }
 
-    /// Begins the connection of client `g`.
-    pub(crate) fn open(&self, g: u32) -> io::Result<Opening> {
-        match self {
-            Self::Tcp { addresses, options } => {
-                let turn = g as usize % addresses.len().max(1);
-                let address = *addresses.get(turn).ok_or(io::ErrorKind::AddrNotAvailable)?;
-                net::dial(address, None, options).map(Opening::Dialing)
-            }
-            Self::Staged(target) => {
-                let target = Arc::clone(target);
-                let connecting = async move { net::connect(&target.0, &target.1).await };
-                Ok(Opening::Staged(Box::pin(connecting)))
-            }
+    /// Has the clients prove by certificates of their own who they are.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&mut self, tls: Option<ClientTls>) {
+        self.tls = tls;
+    }
+
+    /// Whether a connection has come about as soon as it was begun.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// Begins the connection of client `g`, and returns the number of its port with it.
+    pub(crate) fn open(
+        &self,
+        g: u32,
+        ports: &mut Option<Ports>,
+    ) -> Result<(Opening, u32), OpenError> {
+        let turn = g as usize / self.ways.len().max(1);
+        let way = self.ways.get(g as usize % self.ways.len().max(1)).ok_or_else(no_address)?;
+        let options = &way.to.1;
+        let Some(address) = way.addresses.get(turn % way.addresses.len().max(1)) else {
+            let to = self.of_client(g, &way.to)?;
+            let connecting = async move { net::connect(&to.0, &to.1).await };
+            return Ok((Opening::Staged(Box::pin(connecting)), UNCHOSEN));
+        };
+        if way.bare {
+            #[cfg(target_os = "linux")]
+            let dial = |bind| Unwatched::dial(*address, bind, options).map(Some);
+            #[cfg(not(target_os = "linux"))]
+            let dial = |bind| net::dial(*address, bind, options);
+            let (opening, port) = from_port(ports, dial)?;
+            return Ok((Opening::Bare(opening), port));
+        }
+        let to = self.of_client(g, &way.to)?;
+        let (dialing, port) = from_port(ports, |bind| net::dial(*address, bind, options))?;
+        let addr = *address;
+        let climbing = async move { climb(dialing, addr, &to.0, &to.1).await };
+        Ok((Opening::Staged(Box::pin(climbing)), port))
+    }
+
+    /// The options for client `g`.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unnecessary_wraps, reason = "no certificates"))]
+    fn of_client(
+        &self,
+        g: u32,
+        to: &Arc<(Endpoint, ConnectOptions)>,
+    ) -> Result<Arc<(Endpoint, ConnectOptions)>, OpenError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let config = tls.of_client(g).map_err(|text| OpenError {
+                class: FailureClass::Tls,
+                text,
+                reached: false,
+            })?;
+            let (endpoint, options) = &**to;
+            let options = ConnectOptions { tls: Some(config), ..options.clone() };
+            return Ok(Arc::new((endpoint.clone(), options)));
+        }
+        let _ = g;
+        Ok(Arc::clone(to))
+    }
+}
+
+/// Has `dial` connect from the next port that is free, or from whichever the kernel chooses.
+fn from_port<T>(
+    ports: &mut Option<Ports>,
+    dial: impl Fn(Option<SocketAddr>) -> io::Result<T>,
+) -> Result<(T, u32), OpenError> {
+    let Some(ports) = ports else {
+        return dial(None).map(|dialed| (dialed, UNCHOSEN)).map_err(dial_failed);
+    };
+    let mut last = io::Error::from(Errno::ADDRNOTAVAIL);
+    for _ in 0..PORT_TRIES {
+        let Some((number, local)) = ports.take() else { break };
+        match dial(Some(local)) {
+            Ok(dialed) => return Ok((dialed, number)),
+            Err(error) => match Errno::from_io_error(&error) {
+                // A listener has this port.
+                Some(Errno::ADDRINUSE) => last = error,
+                // An earlier connection from it is not forgotten yet.
+                Some(Errno::ADDRNOTAVAIL) => {
+                    ports.give_back(number);
+                    last = error;
+                }
+                _ => {
+                    ports.give_back(number);
+                    return Err(dial_failed(error));
+                }
+            },
         }
     }
+    Err(dial_failed(last))
+}
+
+/// Goes on from TCP to the transports above it.
+async fn climb(
+    dialing: net::Dialing,
+    addr: SocketAddr,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<Connected, ConnectError> {
+    let began = tokio::time::Instant::now();
+    let timeout = options.connect_timeout;
+    let stream = match tokio::time::timeout(timeout, dialing).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(source)) => return Err(ConnectError::Dial { addr, tried: 1, source }),
+        Err(_) => {
+            let (target, stage) = (endpoint.address(), net::Stage::Dial);
+            return Err(ConnectError::Timeout { target, stage, after: timeout });
+        }
+    };
+    let tcp = began.elapsed();
+    let left = timeout.saturating_sub(tcp).max(Duration::from_millis(1));
+    let options = ConnectOptions { connect_timeout: left, ..options.clone() };
+    let mut connected = net::negotiate(stream, endpoint, &options).await?;
+    connected.timings.tcp = Some(tcp);
+    Ok(connected)
+}
+
+impl Opening {
+    /// Goes on with it. The timings are there where there are stages to time.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Stream, Option<Timings>), OpenError>> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Bare(bare) => {
+                let Some(socket) = bare.take() else { return Poll::Pending };
+                match socket.poll_established() {
+                    Poll::Pending => {
+                        *bare = Some(socket);
+                        Poll::Pending
+                    }
+                    Poll::Ready(Ok(())) => Poll::Ready(Ok((socket.into(), None))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(dial_failed(error))),
+                }
+            }
+            #[cfg(not(target_os = "linux"))]
+            Self::Bare(dialing) => Pin::new(dialing)
+                .poll(cx)
+                .map(|outcome| outcome.map(|stream| (stream, None)).map_err(dial_failed)),
+            Self::Staged(connecting) => connecting.as_mut().poll(cx).map(|outcome| match outcome {
+                Ok(connected) => Ok((connected.stream, Some(connected.timings))),
+                Err(error) => Err(OpenError {
+                    class: FailureClass::of_connect(&error),
+                    text: chain(&error),
+                    reached: !matches!(error.stage(), net::Stage::Resolve | net::Stage::Dial),
+                }),
+            }),
+        }
+    }
+
+    /// The socket, if nobody else watches it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn unwatched(&mut self) -> Option<&mut Unwatched> {
+        match self {
+            Self::Bare(socket) => socket.as_mut(),
+            Self::Staged(_) => None,
+        }
+    }
+
+    /// Whether Tokio says when it goes on.
+    pub(crate) fn is_watched_by_tokio(&self) -> bool {
+        !cfg!(target_os = "linux") || matches!(self, Self::Staged(_))
+    }
+
+    /// Whether it ends by itself when its time is over.
+    pub(crate) fn has_deadline(&self) -> bool {
+        matches!(self, Self::Staged(_))
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.has_deadline() { "Staged" } else { "Bare" })
+    }
+}
+
+fn no_address() -> OpenError {
+    dial_failed(io::ErrorKind::AddrNotAvailable.into())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn dial_failed(error: io::Error) -> OpenError {
+    OpenError { class: FailureClass::of_dial(&error), text: error.to_string(), reached: false }
 }
 
 /// Whether this machine, and not a proxy, looks up the name of the target.
@@ -80,68 +294,6 @@ pub(crate) fn needs_lookup(endpoint: &Endpoint, options: &ConnectOptions) -> boo
     endpoint.scheme() != Scheme::Unix
 }
 
-/// An idle client never has two small packets on their way: no need for the system call.
-fn idle(options: &ConnectOptions) -> ConnectOptions {
-    ConnectOptions { nodelay: false, ..options.clone() }
-}
-
-/// Gives each connection another address first.
-fn in_turn(addresses: Vec<SocketAddr>) -> Resolver {
-    let turn = AtomicUsize::new(0);
-    Resolver::new(move |_, _| {
-        let mut addresses = addresses.clone();
-        let first = turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
-        addresses.rotate_left(first);
-        async move { Ok(addresses) }
-    })
-}
-
-/// A connection under way.
-pub(crate) enum Opening {
-    Dialing(Dialing),
-    Staged(Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>),
-}
-
-/// Why a connection did not come about.
-pub(crate) struct OpenError {
-    pub(crate) class: FailureClass,
-    pub(crate) text: String,
-    /// Whether the target, or a proxy, took the TCP connection.
-    pub(crate) reached: bool,
-}
-
-impl Opening {
-    /// Goes on with it. The timings are there where there are stages to time.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Stream, Option<Timings>), OpenError>> {
-        match self {
-            Self::Dialing(dialing) => Pin::new(dialing).poll(cx).map(|outcome| match outcome {
-                Ok(stream) => Ok((stream, None)),
-                Err(error) => Err(OpenError {
-                    class: FailureClass::of_dial(&error),
-                    text: error.to_string(),
-                    reached: false,
-                }),
-            }),
-            Self::Staged(connecting) => connecting.as_mut().poll(cx).map(|outcome| match outcome {
-                Ok(connected) => Ok((connected.stream, Some(connected.timings))),
-                Err(error) => Err(OpenError {
-                    class: FailureClass::of_connect(&error),
-                    text: chain(&error),
-                    reached: !matches!(error.stage(), net::Stage::Resolve | net::Stage::Dial),
-                }),
-            }),
-        }
-    }
-
-    /// Whether it ends by itself when its time is over.
-    pub(crate) fn has_deadline(&self) -> bool {
-        matches!(self, Self::Staged(_))
-    }
-}
-
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -150,4 +302,44 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Sources, ports::PortPlan};
+
+    fn ports() -> Option<Ports> {
+        let sources: Sources = "127.0.0.1".parse().unwrap();
+        let plan = PortPlan::new(&sources, &[([127, 0, 0, 1], 1).into()], 10, 0).unwrap().unwrap();
+        Some(Ports::new(Arc::new(plan), 0, 1))
+    }
+
+    #[test]
+    fn ports_that_are_taken_are_passed_over() {
+        let tries = std::cell::Cell::new(0);
+        let dial = |bind: Option<SocketAddr>| {
+            tries.set(tries.get() + 1);
+            match tries.get() {
+                1 => Err(Errno::ADDRINUSE.into()),
+                2 => Err(Errno::ADDRNOTAVAIL.into()),
+                _ => Ok(bind.unwrap().port()),
+            }
+        };
+        let mut ports = ports();
+        let (port, number) = from_port(&mut ports, dial).unwrap();
+        let first = *crate::load::ports::port_range().start();
+        assert_eq!((port, number), (first + 2, 2));
+        // The one in TIME_WAIT has its turn again, the listener's has not.
+        let rested = std::iter::from_fn(|| ports.as_mut()?.take()).last().unwrap();
+        assert_eq!(rested.1.port(), first + 1);
+    }
+
+    #[test]
+    fn other_errors_are_told_at_once_and_an_endless_shortage_in_the_end() {
+        let error = from_port(&mut ports(), |_| Err::<(), _>(Errno::MFILE.into())).unwrap_err();
+        assert_eq!(error.class, FailureClass::LocalDescriptors);
+        let error = from_port(&mut ports(), |_| Err::<(), _>(Errno::ADDRINUSE.into())).unwrap_err();
+        assert_eq!(error.class, FailureClass::LocalPorts);
+    }
 }

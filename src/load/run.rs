@@ -4,7 +4,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     num::NonZeroU32,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
@@ -23,20 +22,19 @@ use super::{
     Plan, StartError, Target,
     alarm::Alarm,
     descriptors, host,
+    life::Fate,
+    locate::{self, Located},
     pace::Pace,
+    poller::Queue,
+    ports::{PortPlan, Ports},
     ready::ReadyList,
     report::{Course, EndedBy, Host, Report, Second, TargetFacts, Totals, per_second, quantile},
-    route::{Route, needs_lookup},
+    route::Route,
     sink::Sink,
     slo::{Measured, Statistic, statistic_of},
     stats::{Counters, Counts, Distributions, Failures, Outbox, Phase, Sample},
     worker::{Control, Job, Outcome, Trouble, Worker},
 };
-use crate::{
-    driver,
-    net::{self, ConnectOptions},
-};
-
 /// How often the progress is told.
 const TICK: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
@@ -108,27 +106,27 @@ pub async fn run(
     let embedded = plan.target == Target::Embedded;
     let nofile = descriptors::provide(plan.share(), if embedded { 2 } else { 1 })?;
     tokio::pin!(interrupt);
-    let connect = driver::connect_options(
-        plan.session.version,
-        ConnectOptions { connect_timeout: plan.connect_timeout, ..plan.connect.clone() },
-    );
-    let (sink, addresses, lookup, route) = match &plan.target {
+    let (sink, located) = match &plan.target {
         Target::Embedded => {
             let sink = Sink::start().map_err(StartError::Worker)?;
-            let (address, connect) = (sink.address(), ConnectOptions::default());
-            (Some(sink), vec![address], None, Route::to_address(address, &connect))
+            let located = Located::at(sink.address());
+            (Some(sink), located)
         }
-        Target::Broker(endpoint) => {
-            let (addresses, lookup) = tokio::select! {
+        Target::Brokers(endpoints) => {
+            let located = tokio::select! {
                 biased;
-                located = locate(endpoint, &connect) => located?,
+                located = locate::all(endpoints, &plan) => located?,
                 () = &mut interrupt => return Err(StartError::Interrupted),
             };
-            let route = Route::new(endpoint, &addresses, &connect);
-            (None, addresses, lookup, route)
+            (None, located)
         }
     };
-    let target = TargetFacts::new(&plan, &addresses, lookup);
+    let Located { route, found, lookup } = located;
+    let ports = PortPlan::new(&plan.sources, &found, plan.share(), plan.seed.0)?;
+    if let Some(ports) = &ports {
+        ports.check()?;
+    }
+    let target = TargetFacts::new(&plan, &found, lookup);
     let (started, start) = match plan.start_at {
         None => (Timestamp::now(), Instant::now()),
         Some(at) => tokio::select! {
@@ -138,7 +136,8 @@ pub async fn run(
     };
     let rss_before = host::resident_bytes();
     let plan = Arc::new(plan);
-    let mut crew = Crew::start(&plan, Arc::new(route), start).map_err(StartError::Worker)?;
+    let ways = (Arc::new(route), ports.map(Arc::new));
+    let mut crew = Crew::start(&plan, ways, start).map_err(StartError::Worker)?;
     let threads = crew.workers.len() as u32 + u32::from(embedded);
 
     let mut watch = Watch::new(&crew, Arc::clone(&plan), lookup);
@@ -223,51 +222,6 @@ async fn instant_of(at: Timestamp) -> Result<Instant, StartError> {
     Ok(Instant::now() + left)
 }
 
-/// The addresses of the target that take connections, and how long a name lookup took.
-///
-/// A name with several addresses, such as `localhost` with an IPv6 and an IPv4 one, often has a
-/// listener on some of them only. One connection to each tells, so that the others do not fail half
-/// of the clients.
-async fn locate(
-    endpoint: &net::Endpoint,
-    options: &ConnectOptions,
-) -> Result<(Vec<SocketAddr>, Option<Duration>), StartError> {
-    if !needs_lookup(endpoint, options) {
-        return Ok((Vec::new(), None));
-    }
-    let began = Instant::now();
-    let addresses = net::resolve(endpoint, options).await.map_err(StartError::Resolve)?;
-    let is_literal = endpoint.host().parse::<std::net::IpAddr>().is_ok();
-    let lookup = (!is_literal).then(|| began.elapsed());
-    if addresses.len() < 2 {
-        return Ok((addresses, lookup));
-    }
-    let count = addresses.len();
-    let dials: Vec<_> =
-        addresses.into_iter().map(|address| (address, net::dial(address, None, options))).collect();
-    let give_up = tokio::time::Instant::now() + options.connect_timeout;
-    let mut taking = Vec::new();
-    let mut refusal = io::Error::from(io::ErrorKind::TimedOut);
-    for (address, dialing) in dials {
-        let outcome = match dialing {
-            Ok(dialing) => match tokio::time::timeout_at(give_up, dialing).await {
-                Ok(outcome) => outcome.map(drop),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            },
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(()) => taking.push(address),
-            Err(error) => refusal = error,
-        }
-    }
-    if taking.is_empty() {
-        let host = endpoint.host().to_owned();
-        return Err(StartError::Unreachable { host, count, source: refusal });
-    }
-    Ok((taking, lookup))
-}
-
 /// The worker threads. Dropping it ends them.
 struct Crew {
     control: Arc<Control>,
@@ -287,7 +241,11 @@ struct Hand {
 }
 
 impl Crew {
-    fn start(plan: &Arc<Plan>, route: Arc<Route>, start: Instant) -> io::Result<Self> {
+    fn start(
+        plan: &Arc<Plan>,
+        (route, ports): (Arc<Route>, Option<Arc<PortPlan>>),
+        start: Instant,
+    ) -> io::Result<Self> {
         // More workers than clients would have nothing to do, and each needs an attempt in progress.
         let count = plan.workers.get().min(plan.share()).min(plan.in_progress.get());
         let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
@@ -297,30 +255,26 @@ impl Crew {
         let runtimes: Vec<_> = (0..count.get())
             .map(|_| {
                 let runtime = Builder::new_current_thread().enable_all().build()?;
-                let alarm = {
-                    let _guard = runtime.enter();
-                    Alarm::new()?
-                };
-                Ok((runtime, alarm))
+                let guard = runtime.enter();
+                let (alarm, queue) = (Alarm::new()?, Queue::new()?);
+                drop(guard);
+                Ok((runtime, alarm, queue))
             })
             .collect::<io::Result<_>>()?;
         let shard = &plan.shard;
         let stride = count.saturating_mul(NonZeroU32::new(shard.count).unwrap_or(NonZeroU32::MIN));
         let (troubled, troubles) = mpsc::unbounded_channel();
         let mut crew = Self { control: Arc::default(), start, troubles, workers: Vec::new() };
-        for (index, (runtime, alarm)) in (0..).zip(runtimes) {
+        for (index, (runtime, alarm, queue)) in (0..).zip(runtimes) {
+            let first = shard.index.saturating_add(shard.count.saturating_mul(index));
             let job = Job {
                 plan: Arc::clone(plan),
                 session: Arc::clone(&session),
                 route: Arc::clone(&route),
                 start,
-                pace: Pace::new(
-                    start,
-                    plan.interval,
-                    plan.clients,
-                    shard.index.saturating_add(shard.count.saturating_mul(index)),
-                    stride,
-                ),
+                ports: ports.clone().map(|ports| Ports::new(ports, index, count.get())),
+                pace: Pace::new(start, plan.profile.clone(), plan.clients, first, stride),
+                fate: Fate::new(&plan.life, first, stride.get()),
                 in_progress: share(plan.in_progress.get(), index, count),
                 counters: Arc::default(),
                 outbox: Arc::default(),
@@ -332,7 +286,7 @@ impl Crew {
             let outbox = Arc::clone(&job.outbox);
             let (tell, outcome) = oneshot::channel();
             let work = move || {
-                let mut worker = Worker::new(job, alarm);
+                let mut worker = Worker::new(job, alarm, queue);
                 // Tokio's cooperative budget would only interrupt the one task there is.
                 runtime.block_on(tokio::task::unconstrained(poll_fn(|cx| worker.poll(cx))));
                 // Nobody waits for it when the load was dropped.
@@ -355,11 +309,22 @@ impl Crew {
         }
     }
 
-    fn stop(&self) {
-        self.control.stopping.store(true, Ordering::Release);
+    /// Tells the workers that the ramp is over.
+    fn hold_from(&self, now: Instant) {
+        if self.control.hold.set(now).is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         for hand in &self.workers {
             hand.ready.wake_worker();
         }
+    }
+
+    fn stop(&self) {
+        self.control.stopping.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// Waits for the workers to end. To be called once, after [`stop`](Self::stop).
@@ -439,6 +404,7 @@ impl Watch {
         if self.settled_at.is_none() && is_settled {
             self.settled_at = Some(now);
             self.rss = host::resident_bytes();
+            crew.hold_from(now);
         }
         let held = self.settled_at.map(|at| now.saturating_duration_since(at));
         let elapsed = now.saturating_duration_since(self.start);
@@ -452,9 +418,9 @@ impl Watch {
                 return Some(EndedBy::Objective);
             }
         }
-        let is_over = held.is_some_and(|held| {
-            counts.open() == 0 || self.plan.hold.is_some_and(|hold| held >= hold)
-        });
+        let nobody = counts.open() == 0 && !self.plan.life.brings_back();
+        let is_over =
+            held.is_some_and(|held| nobody || self.plan.hold.is_some_and(|hold| held >= hold));
         is_over.then_some(EndedBy::Plan)
     }
 

@@ -41,15 +41,17 @@ pub enum Phase {
     TotalAll,
     /// From a SUBSCRIBE to its SUBACK.
     SubAck,
-    /// From a PUBLISH to its PUBACK or PUBCOMP.
+    /// From the intended moment of a PUBLISH to its PUBACK or PUBCOMP, or to when the kernel took it.
     PubAck,
     /// From a PINGREQ to its PINGRESP.
     PingResp,
+    /// From the loss of a connection to the CONNACK of the next one.
+    Return,
 }
 
 impl Phase {
     /// All phases in the order of a connection's life.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ScheduleLag,
         Self::GeneratorLag,
         Self::Dns,
@@ -63,6 +65,7 @@ impl Phase {
         Self::SubAck,
         Self::PubAck,
         Self::PingResp,
+        Self::Return,
     ];
 
     /// The phase's name in the machine-readable report.
@@ -81,6 +84,7 @@ impl Phase {
             Self::SubAck => "suback",
             Self::PubAck => "puback",
             Self::PingResp => "pingresp",
+            Self::Return => "return",
         }
     }
 
@@ -299,7 +303,12 @@ pub(crate) struct Counters {
     connected: AtomicU32,
     failed: AtomicU32,
     dropped: AtomicU32,
+    left: AtomicU32,
+    returned: AtomicU32,
+    return_failed: AtomicU32,
     pongs: AtomicU64,
+    published: AtomicU64,
+    received: AtomicU64,
 }
 
 impl Counters {
@@ -319,8 +328,28 @@ impl Counters {
         self.dropped.fetch_add(1, Ordering::Release);
     }
 
+    pub(crate) fn count_left(&self) {
+        self.left.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn count_returned(&self) {
+        self.returned.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn count_return_failed(&self) {
+        self.return_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_pong(&self) {
         self.pongs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_published(&self) {
+        self.published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_received(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counters of all workers, added up.
@@ -329,10 +358,15 @@ impl Counters {
         for counters in all {
             // Read against the order in which they are written: what has ended, has begun.
             sum.dropped += counters.dropped.load(Ordering::Acquire);
+            sum.left += counters.left.load(Ordering::Acquire);
+            sum.returned += counters.returned.load(Ordering::Acquire);
             sum.failed += counters.failed.load(Ordering::Acquire);
             sum.connected += counters.connected.load(Ordering::Acquire);
             sum.attempted += counters.started.load(Ordering::Relaxed);
+            sum.return_failed += counters.return_failed.load(Ordering::Relaxed);
             sum.pongs += counters.pongs.load(Ordering::Relaxed);
+            sum.published += counters.published.load(Ordering::Relaxed);
+            sum.received += counters.received.load(Ordering::Relaxed);
         }
         sum
     }
@@ -348,10 +382,20 @@ pub struct Counts {
     pub connected: u32,
     /// Clients that could not connect.
     pub failed: u32,
-    /// Clients that were accepted and lost their connection.
+    /// How often an accepted client lost its connection.
     pub dropped: u32,
+    /// How often the plan ended a connection, by churn or a storm.
+    pub left: u32,
+    /// How often a client was accepted again.
+    pub returned: u32,
+    /// How often an attempt to come back failed.
+    pub return_failed: u32,
     /// Answers to pings, of all clients.
     pub pongs: u64,
+    /// Messages that were published: for QoS 0 the kernel took them, else they were acknowledged.
+    pub published: u64,
+    /// Messages that were received.
+    pub received: u64,
 }
 
 impl Counts {
@@ -362,7 +406,7 @@ impl Counts {
 
     /// Clients that are connected.
     pub fn open(&self) -> u32 {
-        self.connected.saturating_sub(self.dropped)
+        (self.connected + self.returned).saturating_sub(self.dropped).saturating_sub(self.left)
     }
 }
 

@@ -1,20 +1,18 @@
 //! One thread's share of the clients.
 //!
-//! A worker is one task on a current-thread runtime. Its clients have no tasks: each is a slot with a
-//! session, a link and a waker that puts the slot's number on the ready list. One wheel holds all
-//! deadlines, and what only a client that is connecting needs is kept apart until its CONNACK.
-//!
-//! ```text
-//! Opening --stream--> Open, attempt under way --CONNACK--> Open, idle --lost--> dropped
-//!    \---------------------\--error, refusal, timeout--> failed
-//! ```
+//! A worker is one task on a current-thread runtime. Its clients have no tasks: each is a slot of a
+//! table, with a session and a link. The sockets of plain TCP are watched by the worker itself, the
+//! others by Tokio through a waker per slot. One wheel holds all deadlines, and what only a client
+//! that is connecting needs is kept apart until its CONNACK.
 
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -23,19 +21,21 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     Plan,
     alarm::Alarm,
+    client::{Attempt, Client, Ended},
     failure::FailureClass,
+    life::Fate,
     pace::Pace,
+    poller::{Poller, Queue, Readiness},
+    ports::Ports,
     ready::{ReadyList, SlotWaker},
-    route::{OpenError, Opening, Route},
+    route::{OpenError, Route},
     slab::Slab,
     stats::{Counters, Failures, Outbox, Phase, Stats},
     wheel::Wheel,
 };
 use crate::{
-    codec::{Properties, ReasonCode},
-    driver::{Link, LinkEnd, LinkInbox, Scratch},
-    net::Timings,
-    session::{self, End, Event, Inbox, Received, Session, Verdict},
+    driver::Scratch,
+    session::{self, End},
 };
 
 /// How long the connections may take to close at the end of a load.
@@ -46,8 +46,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Control {
     /// To the workers: disconnect and end.
     pub(crate) stopping: AtomicBool,
+    /// To the workers: since when the connections are held.
+    pub(crate) hold: OnceLock<Instant>,
     /// A TCP connection came about.
-    pub(crate) reached: AtomicBool,
+    reached: AtomicBool,
     /// A TCP connection failed before any came about.
     pub(crate) unreachable: AtomicBool,
     /// To the owner: something changed that may end a stage of the load.
@@ -60,6 +62,12 @@ impl Control {
     /// The most clients connected at a time.
     pub(crate) fn peak_open(&self) -> u32 {
         self.peak_open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_reached(&self) {
+        if !self.reached.load(Ordering::Relaxed) {
+            self.reached.store(true, Ordering::Release);
+        }
     }
 
     fn count_opened(&self) {
@@ -93,10 +101,14 @@ pub struct Trouble {
 pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) session: Arc<session::Config>,
-    /// The way to the target.
+    /// The way to the targets.
     pub(crate) route: Arc<Route>,
+    /// The local ports to connect from, unless the kernel chooses them.
+    pub(crate) ports: Option<Ports>,
     pub(crate) start: Instant,
     pub(crate) pace: Pace,
+    /// What befalls its clients while they are held.
+    pub(crate) fate: Fate,
     /// This worker's share of the attempts that may be in progress.
     pub(crate) in_progress: u32,
     pub(crate) counters: Arc<Counters>,
@@ -122,41 +134,85 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     slots: Slab<Client>,
     turn: Vec<u32>,
+    events: Vec<Readiness>,
+    /// The slots that were interrupted in the middle of their work.
+    unfinished: Vec<u32>,
+    /// Wakes a client that the worker watches the socket of: it notes that there is more to do.
+    more: Arc<More>,
+    more_waker: Waker,
     scratch: Scratch,
     alarm: Alarm,
     close_by: Option<Instant>,
+    /// Clients that come back, and when.
+    returns: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// Where churn looks for its next client.
+    churned: u32,
     desk: Desk,
 }
 
 /// The parts of a worker that its clients use.
-struct Desk {
-    job: Job,
+pub(super) struct Desk {
+    pub(super) job: Job,
+    pub(super) stats: Stats,
+    pub(super) attempts: Slab<Attempt>,
+    pub(super) poller: Poller,
+    /// Slots whose clients publish, and when.
+    pub(super) publishers: BinaryHeap<Reverse<(Instant, u32)>>,
     wheel: Wheel,
-    stats: Stats,
-    attempts: Slab<Attempt>,
     /// When there was last no room for another attempt.
     full_until: Instant,
     last_outcome: Instant,
     last_connack: Instant,
 }
 
+/// What becomes of a client whose connection has ended.
+enum Then {
+    Over,
+    /// It connects again, this long after now where it has not chosen the time itself.
+    Return(Option<Duration>),
+}
+
+/// Wakes by leaving a note.
+#[derive(Debug, Default)]
+struct More(AtomicBool);
+
+impl Wake for More {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Worker {
-    /// A worker that has not started. To be polled in the Tokio runtime that `alarm` is from.
-    pub(crate) fn new(job: Job, alarm: Alarm) -> Self {
+    /// A worker that has not started. To be polled in the Tokio runtime that `alarm` and `queue` are
+    /// from.
+    pub(crate) fn new(job: Job, alarm: Alarm, queue: Queue) -> Self {
         let start = job.start;
         let stats = Stats::new(Arc::clone(&job.outbox));
+        let more = Arc::<More>::default();
         Self {
             slots: Slab::new(),
             turn: Vec::new(),
+            events: Vec::new(),
+            unfinished: Vec::new(),
+            more_waker: Arc::clone(&more).into(),
+            more,
             scratch: Scratch::new(),
             alarm,
             close_by: None,
+            returns: BinaryHeap::new(),
+            churned: 0,
             desk: Desk {
                 job,
                 wheel: Wheel::new(start),
                 stats,
                 attempts: Slab::new(),
                 full_until: start,
+                poller: Poller::new(queue),
+                publishers: BinaryHeap::new(),
                 last_outcome: start,
                 last_connack: start,
             },
@@ -171,12 +227,20 @@ impl Worker {
         if self.close_by.is_none() && self.desk.job.control.stopping.load(Ordering::Acquire) {
             self.begin_close(now);
         }
+        self.serve_events(cx);
         self.serve_ready();
         self.serve_expired(now);
         match self.close_by {
-            None => self.start_due(),
+            None => {
+                self.publish_due(now);
+                self.meet_fate(now);
+                self.start_due();
+            }
             Some(close_by) if now >= close_by || self.slots.len() == 0 => return Poll::Ready(()),
             Some(_) => {}
+        }
+        if !self.unfinished.is_empty() {
+            cx.waker().wake_by_ref();
         }
         // Once the load is over, all connections are closed in one turn.
         let took = if self.close_by.is_none() { now.elapsed() } else { Duration::ZERO };
@@ -202,6 +266,23 @@ impl Worker {
         }
     }
 
+    /// Serves the clients whose sockets the worker watches itself.
+    fn serve_events(&mut self, cx: &mut Context<'_>) {
+        for number in std::mem::take(&mut self.unfinished) {
+            self.serve(number, Instant::now());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.desk.poller.poll(cx, &mut events);
+        for &Readiness { slot, readable, at_end } in &events {
+            if readable && let Some(client) = self.slots.get_mut(slot) {
+                client.set_readable(at_end);
+            }
+            self.serve(slot, Instant::now());
+        }
+        self.events = events;
+    }
+
+    /// Serves the clients that Tokio woke.
     fn serve_ready(&mut self) {
         let mut turn = std::mem::take(&mut self.turn);
         self.desk.job.ready.take(&mut turn);
@@ -222,17 +303,51 @@ impl Worker {
 
     fn serve(&mut self, number: u32, now: Instant) {
         let Some(client) = self.slots.get_mut(number) else { return };
-        match client.poll(now, &mut self.desk, &mut self.scratch) {
-            Poll::Pending => {
-                let deadline = client.deadline(&self.desk);
-                self.desk.wheel.arm(number, deadline);
+        let polled = match client.waker() {
+            None => {
+                let mut cx = Context::from_waker(&self.more_waker);
+                client.poll(number, &mut cx, now, &mut self.desk, &mut self.scratch)
             }
-            Poll::Ready(ended) => {
-                self.desk.wheel.disarm(number);
-                if let Some(client) = self.slots.remove(number) {
-                    self.desk.close(&client, ended, now, self.close_by.is_some());
+            Some(waker) => {
+                waker.taken();
+                let waker = Waker::from(Arc::clone(waker));
+                let mut cx = Context::from_waker(&waker);
+                client.poll(number, &mut cx, now, &mut self.desk, &mut self.scratch)
+            }
+        };
+        if self.more.0.swap(false, Ordering::Relaxed) {
+            self.unfinished.push(number);
+        }
+        let ended = match polled {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => match client.keep_watch(number, &self.desk) {
+                Ok(()) => {
+                    let deadline = client.deadline(&self.desk);
+                    self.desk.wheel.arm(number, deadline);
+                    return;
                 }
+                Err(error) => Ended { error: Some(error), ..Ended::default() },
+            },
+        };
+        let then = self.desk.close(client, ended, now, self.close_by.is_some());
+        self.dismiss(number, now, then);
+    }
+
+    /// Closes what is left of a client's connection.
+    fn dismiss(&mut self, number: u32, now: Instant, then: Then) {
+        let desk = &mut self.desk;
+        desk.wheel.disarm(number);
+        let Some(client) = self.slots.get_mut(number) else { return };
+        let port = client.port;
+        match then {
+            Then::Return(wait) => {
+                let wait = client.stay_away(now, desk, wait);
+                self.returns.push(Reverse((now + wait, number)));
             }
+            Then::Over => drop(self.slots.remove(number)),
+        }
+        if let Some(ports) = &mut desk.job.ports {
+            ports.give_back(port);
         }
     }
 
@@ -240,30 +355,121 @@ impl Worker {
     fn start_due(&mut self) {
         while self.desk.attempts.len() < self.desk.job.in_progress {
             let now = Instant::now();
-            let Some((g, intended)) = self.desk.job.pace.peek() else { return };
-            if intended > now {
-                return;
+            let first = self.desk.job.pace.peek().filter(|&(_, intended)| intended <= now);
+            let back = self.returns.peek().map(|&Reverse(back)| back).filter(|&(at, _)| at <= now);
+            match (first, back) {
+                (Some((g, intended)), back) if back.is_none_or(|(at, _)| intended <= at) => {
+                    self.desk.job.pace.next();
+                    self.desk.job.counters.count_started();
+                    self.begin(g, None, intended, now);
+                }
+                (_, Some((intended, number))) => {
+                    self.returns.pop();
+                    let Some(g) = self.slots.get(number).map(|client| client.g) else { continue };
+                    self.begin(g, Some(number), intended, now);
+                }
+                _ => return,
             }
-            self.desk.job.pace.next();
-            self.desk.job.counters.count_started();
-            self.desk.stats.record(Phase::ScheduleLag, now.saturating_duration_since(intended));
-            let possible = intended.max(self.desk.full_until);
-            self.desk.stats.record(Phase::GeneratorLag, now.saturating_duration_since(possible));
-            match self.desk.job.route.open(g) {
-                Ok(opening) => {
-                    let give_up = now + self.desk.job.plan.connect_timeout;
-                    let attempt = Attempt { intended, started: now, established: None, give_up };
-                    let attempt = self.desk.attempts.insert(|_| attempt);
-                    let ready = &self.desk.job.ready;
-                    let number = self.slots.insert(|number| {
-                        Client::new(g, opening, attempt, SlotWaker::new(number, ready))
-                    });
-                    self.serve(number, now);
+        }
+    }
+
+    /// Begins a connection of client `g`, whose slot is `back` if it had one before.
+    fn begin(&mut self, g: u32, back: Option<u32>, intended: Instant, now: Instant) {
+        let desk = &mut self.desk;
+        desk.stats.record(Phase::ScheduleLag, now.saturating_duration_since(intended));
+        let possible = intended.max(desk.full_until);
+        desk.stats.record(Phase::GeneratorLag, now.saturating_duration_since(possible));
+        match desk.job.route.open(g, &mut desk.job.ports) {
+            Ok((opening, port)) => {
+                let watched_by_tokio = opening.is_watched_by_tokio();
+                let give_up = now + desk.job.plan.connect_timeout;
+                let is_return = back.is_some();
+                let established = None;
+                let attempt = Attempt { intended, started: now, established, give_up, is_return };
+                let attempt = desk.attempts.insert(|_| attempt);
+                let number = match back {
+                    None => self.slots.insert(|_| Client::new(g, opening, port, attempt)),
+                    Some(number) => {
+                        if let Some(client) = self.slots.get_mut(number) {
+                            client.reopen(opening, port, attempt);
+                        }
+                        number
+                    }
+                };
+                let Some(client) = self.slots.get_mut(number) else { return };
+                if watched_by_tokio {
+                    client.set_waker(SlotWaker::new(number, &desk.job.ready));
+                } else if !desk.job.route.is_local() && client.keep_watch(number, desk).is_ok() {
+                    // Asking right away would only cost a system call.
+                    let deadline = client.deadline(desk);
+                    desk.wheel.arm(number, deadline);
+                    return;
                 }
-                Err(error) => {
-                    let class = FailureClass::of_dial(&error);
-                    self.desk.fail(g, intended, class, now, error.to_string());
+                self.serve(number, now);
+            }
+            Err(OpenError { class, text, .. }) => {
+                let then = desk.fail(g, intended, back.is_some(), class, now, text);
+                match (back, then) {
+                    (Some(number), then) => self.dismiss(number, now, then),
+                    (None, Then::Over) => {}
+                    (None, then) => {
+                        let number = self.slots.insert(|_| Client::unopened(g));
+                        self.dismiss(number, now, then);
+                    }
                 }
+            }
+        }
+    }
+
+    fn publish_due(&mut self, now: Instant) {
+        while let Some(&Reverse((due, number))) = self.desk.publishers.peek()
+            && due <= now
+        {
+            self.desk.publishers.pop();
+            let Some(client) = self.slots.get_mut(number) else { continue };
+            if let Some(next) = client.publish(due, now, &mut self.desk) {
+                self.desk.publishers.push(Reverse((next, number)));
+                self.serve(number, now);
+            }
+        }
+    }
+
+    /// Has churn and storms happen whose time has come.
+    fn meet_fate(&mut self, now: Instant) {
+        let hold = self.desk.job.control.hold.get().copied();
+        while self.desk.job.fate.churn_due(hold).is_some_and(|due| due <= now) {
+            self.desk.job.fate.churn();
+            self.replace_one(now);
+        }
+        while let Some((index, share)) = self.desk.job.fate.storm(self.desk.job.start, now) {
+            for number in 0..self.slots.end() {
+                let Some(client) = self.slots.get_mut(number) else { continue };
+                let seed = self.desk.job.plan.seed;
+                if client.is_open() && share.hits(seed.session_seed(client.g), index) {
+                    client.cut(now);
+                    client.extra().lost_at = Some(now);
+                    self.desk.job.counters.count_left();
+                    self.desk.job.control.count_closed();
+                    self.dismiss(number, now, Then::Return(None));
+                }
+            }
+        }
+    }
+
+    /// Ends the connection of the next client in order; it comes back at once.
+    fn replace_one(&mut self, now: Instant) {
+        let end = self.slots.end();
+        for _ in 0..end {
+            let number = self.churned % end.max(1);
+            self.churned = number + 1;
+            if let Some(client) = self.slots.get_mut(number)
+                && client.is_open()
+                && !client.extra().leaving
+                && client.disconnect(now)
+            {
+                client.extra().leaving = true;
+                self.serve(number, now);
+                return;
             }
         }
     }
@@ -285,20 +491,34 @@ impl Worker {
 
     fn next_wake(&self) -> Option<Instant> {
         let desk = &self.desk;
+        if self.close_by.is_some() {
+            return [desk.wheel.next_expiry(), self.close_by].into_iter().flatten().min();
+        }
         let may_start = desk.attempts.len() < desk.job.in_progress;
-        let start = desk.job.pace.peek().filter(|_| may_start).map(|(_, intended)| intended);
-        [start, desk.wheel.next_expiry(), self.close_by].into_iter().flatten().min()
+        let start = desk.job.pace.peek().map(|(_, intended)| intended);
+        let back = self.returns.peek().map(|Reverse((at, _))| *at);
+        let publish = desk.publishers.peek().map(|Reverse((at, _))| *at);
+        let fate = desk.job.fate.next(desk.job.start, desk.job.control.hold.get().copied());
+        let starts = [start, back].into_iter().flatten().filter(|_| may_start);
+        starts.chain([desk.wheel.next_expiry(), publish, fate].into_iter().flatten()).min()
     }
 }
 
 impl Desk {
     /// Accounts for a client whose connection has ended.
-    fn close(&mut self, client: &Client, ended: Ended, now: Instant, closing: bool) {
-        let accepted = client.attempt.is_none();
+    fn close(&mut self, client: &mut Client, ended: Ended, now: Instant, closing: bool) -> Then {
         let attempt = client.attempt.and_then(|number| self.end_attempt(number, now));
-        if accepted && closing && matches!(ended.end.as_deref(), None | Some(End::Requested)) {
+        let accepted = attempt.is_none();
+        let orderly = matches!(ended.end.as_deref(), None | Some(End::Requested));
+        if accepted && closing && orderly {
             self.job.control.count_closed();
-            return;
+            return Then::Over;
+        }
+        let leaving = client.known_extra().is_some_and(|extra| extra.leaving);
+        if accepted && leaving {
+            self.job.counters.count_left();
+            self.job.control.count_closed();
+            return Then::Return(Some(Duration::ZERO));
         }
         let class = ended.class.unwrap_or_else(|| {
             FailureClass::of_end(ended.end.as_deref(), ended.error.as_ref(), accepted)
@@ -311,21 +531,41 @@ impl Desk {
             (None, None) => "the server closed the connection".to_owned(),
         };
         match attempt {
+            Some(attempt) => {
+                let Attempt { intended, is_return, .. } = attempt;
+                self.fail(client.g, intended, is_return, class, now, text)
+            }
             None => {
                 self.job.counters.count_dropped();
                 self.job.control.count_closed();
                 self.record_trouble(client.g, class, now, text);
+                if !self.job.plan.life.reconnect {
+                    return Then::Over;
+                }
+                client.extra().lost_at = Some(now);
+                Then::Return(None)
             }
-            Some(attempt) => self.fail(client.g, attempt.intended, class, now, text),
         }
     }
 
     /// Accounts for an attempt that failed.
-    fn fail(&mut self, g: u32, intended: Instant, class: FailureClass, now: Instant, text: String) {
+    fn fail(
+        &mut self,
+        g: u32,
+        intended: Instant,
+        is_return: bool,
+        class: FailureClass,
+        now: Instant,
+        text: String,
+    ) -> Then {
         let waited = now.saturating_duration_since(intended);
         self.stats.record(Phase::TotalAll, waited.max(self.job.plan.connect_timeout));
-        self.job.counters.count_failed();
-        self.last_outcome = now;
+        if is_return {
+            self.job.counters.count_return_failed();
+        } else {
+            self.job.counters.count_failed();
+            self.last_outcome = now;
+        }
         let control = &self.job.control;
         if class.is_unreachable() && !control.reached.load(Ordering::Acquire) {
             control.unreachable.store(true, Ordering::Release);
@@ -333,12 +573,13 @@ impl Desk {
         }
         self.record_trouble(g, class, now, text);
         self.tell_if_settled();
+        if is_return || self.job.plan.life.reconnect { Then::Return(None) } else { Then::Over }
     }
 
     fn record_trouble(&mut self, g: u32, class: FailureClass, now: Instant, text: String) {
         let at = now.saturating_duration_since(self.job.start);
         self.stats.record_failure(class, g, at, &text);
-        let client = self.job.plan.seed.client_id(g);
+        let client = self.job.plan.identity.client_id(self.job.plan.seed, g);
         // Nobody listens once the load has been given up.
         let _ = self.job.troubles.send(Trouble { at, client, class, text });
     }
@@ -350,14 +591,28 @@ impl Desk {
         self.attempts.remove(number)
     }
 
-    fn connected(&mut self, number: u32, now: Instant) {
+    /// Notes what went wrong on a connection that goes on.
+    pub(super) fn note(&mut self, g: u32, class: FailureClass, now: Instant) {
+        let at = now.saturating_duration_since(self.job.start);
+        self.stats.record_failure(class, g, at, class.meaning());
+    }
+
+    /// Accounts for a client that was accepted, and that had lost its connection before at `lost_at`.
+    pub(super) fn connected(&mut self, number: u32, lost_at: Option<Instant>, now: Instant) {
         let Some(attempt) = self.end_attempt(number, now) else { return };
         let since = |from: Instant| now.saturating_duration_since(from);
         self.stats.record(Phase::ConnAck, since(attempt.established.unwrap_or(attempt.started)));
         self.stats.record(Phase::Total, since(attempt.intended));
         self.stats.record(Phase::TotalAll, since(attempt.intended));
-        self.job.counters.count_connected();
+        if let Some(lost_at) = lost_at {
+            self.stats.record(Phase::Return, since(lost_at));
+        }
         self.job.control.count_opened();
+        if attempt.is_return {
+            self.job.counters.count_returned();
+            return;
+        }
+        self.job.counters.count_connected();
         self.last_outcome = now;
         self.last_connack = now;
         self.tell_if_settled();
@@ -366,179 +621,6 @@ impl Desk {
     fn tell_if_settled(&self) {
         if self.attempts.len() == 0 && self.job.pace.peek().is_none() {
             self.job.control.changed.notify_one();
-        }
-    }
-}
-
-/// One client: a slot of a worker.
-struct Client {
-    g: u32,
-    waker: Arc<SlotWaker>,
-    stage: Stage,
-    /// The number of its [`Attempt`], until the CONNACK.
-    attempt: Option<u32>,
-}
-
-#[expect(clippy::large_enum_variant, reason = "most slots are open most of the time")]
-enum Stage {
-    Opening(Opening),
-    Open { session: Session, link: Link, end: Option<Box<End>> },
-}
-
-/// What a client needs only while it is connecting.
-struct Attempt {
-    intended: Instant,
-    started: Instant,
-    established: Option<Instant>,
-    give_up: Instant,
-}
-
-/// How a connection ended: by what the session said, what the socket said, or what the worker saw.
-#[derive(Default)]
-struct Ended {
-    end: Option<Box<End>>,
-    error: Option<std::io::Error>,
-    class: Option<FailureClass>,
-    /// What is to be said about it, where that is known already.
-    text: String,
-}
-
-impl Client {
-    fn new(g: u32, opening: Opening, attempt: u32, waker: Arc<SlotWaker>) -> Self {
-        Self { g, waker, stage: Stage::Opening(opening), attempt: Some(attempt) }
-    }
-
-    fn poll(&mut self, now: Instant, desk: &mut Desk, scratch: &mut Scratch) -> Poll<Ended> {
-        self.waker.taken();
-        let waker = Waker::from(Arc::clone(&self.waker));
-        let mut cx = Context::from_waker(&waker);
-        if let Stage::Opening(opening) = &mut self.stage {
-            match opening.poll(&mut cx) {
-                Poll::Ready(Ok((stream, timings))) => {
-                    self.open(Link::new(stream), timings, now, desk);
-                }
-                Poll::Ready(Err(OpenError { class, text, reached })) => {
-                    if reached {
-                        desk.job.control.reached.store(true, Ordering::Release);
-                    }
-                    return Poll::Ready(Ended { class: Some(class), text, ..Ended::default() });
-                }
-                Poll::Pending if opening.has_deadline() => return Poll::Pending,
-                Poll::Pending => return self.check_give_up(now, desk, FailureClass::TcpTimeout),
-            }
-        }
-        let Stage::Open { session, link, end } = &mut self.stage else { return Poll::Pending };
-        let mut inbox = ClientInbox { attempt: &mut self.attempt, end, now, desk };
-        match link.poll(&mut cx, now, session, scratch, &mut inbox) {
-            Poll::Pending => self.check_give_up(now, desk, FailureClass::ConnAckTimeout),
-            Poll::Ready(ended) => {
-                session.handle_disconnected(now);
-                let error = match ended {
-                    LinkEnd::Failed(error) => Some(error),
-                    _ => None,
-                };
-                Poll::Ready(Ended { end: end.take(), error, ..Ended::default() })
-            }
-        }
-    }
-
-    fn open(&mut self, link: Link, timings: Option<Timings>, now: Instant, desk: &mut Desk) {
-        if let Some(attempt) = self.attempt.and_then(|number| desk.attempts.get_mut(number)) {
-            attempt.established = Some(now);
-            let tcp = now.saturating_duration_since(attempt.started);
-            let stages = timings.map_or([Some(tcp), None, None, None], |timings| {
-                [timings.tcp, timings.proxy, timings.tls, timings.websocket]
-            });
-            let phases = [Phase::Tcp, Phase::Proxy, Phase::Tls, Phase::WebSocket];
-            for (phase, took) in phases.into_iter().zip(stages) {
-                if let Some(took) = took {
-                    desk.stats.record(phase, took);
-                }
-            }
-        }
-        if !desk.job.control.reached.load(Ordering::Relaxed) {
-            desk.job.control.reached.store(true, Ordering::Release);
-        }
-        let seed = desk.job.plan.seed;
-        let config = Arc::clone(&desk.job.session);
-        let mut session = Session::new(config, seed.client_id(self.g), seed.session_seed(self.g));
-        session.handle_connected(now);
-        self.stage = Stage::Open { session, link, end: None };
-    }
-
-    /// Ends an attempt that has taken too long.
-    fn check_give_up(&self, now: Instant, desk: &Desk, class: FailureClass) -> Poll<Ended> {
-        match self.give_up(desk) {
-            Some(give_up) if now >= give_up => {
-                Poll::Ready(Ended { class: Some(class), ..Ended::default() })
-            }
-            _ => Poll::Pending,
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        if let Stage::Open { session, .. } = &mut self.stage {
-            session.handle_timeout(now);
-        }
-    }
-
-    /// Begins an orderly end; false when the client is not connected.
-    fn disconnect(&mut self, now: Instant) -> bool {
-        match &mut self.stage {
-            Stage::Open { session, .. } if self.attempt.is_none() => {
-                let reason = ReasonCode::NORMAL_DISCONNECTION;
-                // A session that is disconnecting already refuses to be told again.
-                let _ = session.disconnect(now, reason, Properties::default());
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn give_up(&self, desk: &Desk) -> Option<Instant> {
-        Some(desk.attempts.get(self.attempt?)?.give_up)
-    }
-
-    fn deadline(&self, desk: &Desk) -> Option<Instant> {
-        let (session, link) = match &self.stage {
-            Stage::Opening(opening) if opening.has_deadline() => return None,
-            Stage::Opening(_) => (None, None),
-            Stage::Open { session, link, .. } => {
-                (session.poll_timeout().map(|(at, _)| at), link.poll_timeout())
-            }
-        };
-        [self.give_up(desk), session, link].into_iter().flatten().min()
-    }
-}
-
-/// Takes what a client's link has to tell.
-struct ClientInbox<'a> {
-    attempt: &'a mut Option<u32>,
-    end: &'a mut Option<Box<End>>,
-    now: Instant,
-    desk: &'a mut Desk,
-}
-
-impl Inbox for ClientInbox<'_> {
-    fn message(&mut self, _: Received<'_>) -> Verdict {
-        Verdict::Ack
-    }
-}
-
-impl LinkInbox for ClientInbox<'_> {
-    fn event(&mut self, _: &mut Session, event: Event) {
-        match event {
-            Event::Connected(_) => {
-                if let Some(number) = self.attempt.take() {
-                    self.desk.connected(number, self.now);
-                }
-            }
-            Event::Pong { rtt } => {
-                self.desk.stats.record(Phase::PingResp, rtt);
-                self.desk.job.counters.count_pong();
-            }
-            Event::Closing(end) => *self.end = Some(end),
-            _ => {}
         }
     }
 }

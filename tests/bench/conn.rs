@@ -14,7 +14,7 @@ use std::{env, future, num::NonZeroU32, time::Duration};
 
 use midge::{
     codec::Version,
-    load::{self, Phase, Plan, Report, Target},
+    load::{self, Phase, Plan, Profile, Report, Target},
     session::Config,
 };
 
@@ -38,7 +38,7 @@ fn main() {
 fn measure(version: Version, clients: u32, in_progress: NonZeroU32) -> Report {
     let mut plan = Plan::new(Target::Embedded, Config::new(version));
     plan.clients = clients;
-    plan.interval = Duration::ZERO;
+    plan.profile = Profile::interval(Duration::ZERO);
     plan.hold = Some(Duration::ZERO);
     plan.in_progress = in_progress;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -4,7 +4,7 @@ use std::{future, num::NonZeroU32, sync::Arc, time::Duration};
 
 use midge::{
     codec::Version,
-    load::{self, Outcome, Phase, Progress, Seed, StartError, Target, Update},
+    load::{self, Outcome, Phase, Profile, Progress, Seed, StartError, Target, Update},
     session::Config,
 };
 use tokio::sync::oneshot;
@@ -58,7 +58,7 @@ async fn workers_share_the_clients_and_the_bound() {
 #[tokio::test]
 async fn clients_start_at_their_intended_instants() {
     let mut plan = plan(Target::Embedded, 21);
-    plan.interval = Duration::from_millis(10);
+    plan.profile = Profile::interval(Duration::from_millis(10));
     let report = run(plan).await;
     assert_eq!(report.rate.intended, Some(100.0));
     assert!(report.rate.ramp_s >= 0.2, "{:?}", report.rate);
@@ -113,7 +113,7 @@ async fn an_interrupt_ends_a_load_that_would_hold_for_ever() {
 #[tokio::test]
 async fn an_interrupted_ramp_says_who_had_not_started() {
     let mut plan = plan(Target::Embedded, 1_000);
-    plan.interval = Duration::from_secs(3_600);
+    plan.profile = Profile::interval(Duration::from_secs(3_600));
     let report = load::run(plan, future::ready(()), |_| {}).await.unwrap();
     assert_adds_up(&report);
     assert_eq!(report.outcome, Outcome::Interrupted);

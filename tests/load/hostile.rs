@@ -4,7 +4,7 @@ use std::{collections::HashSet, future, num::NonZeroU32, sync::Arc, time::Durati
 
 use midge::{
     codec::Version,
-    load::{self, Outcome, Phase, Plan, Report, Seed, Update},
+    load::{self, Outcome, Phase, Plan, Profile, Report, Seed, Update},
     session::Config,
 };
 
@@ -21,7 +21,7 @@ fn against(server: &Server, clients: u32) -> Plan {
 #[tokio::test]
 async fn nobody_listens() {
     let mut plan = plan(at(([127, 0, 0, 1], free_port()).into()), 1_000);
-    plan.interval = Duration::from_secs(1);
+    plan.profile = Profile::interval(Duration::from_secs(1));
     let report = run(plan).await;
     assert_eq!(report.outcome, Outcome::Unreachable);
     assert_eq!(errors(&report), [("tcp.refused", 1)]);

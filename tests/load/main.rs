@@ -22,7 +22,7 @@ use std::{future, net::SocketAddr, time::Duration};
 
 use midge::{
     codec::Version,
-    load::{self, Plan, Report, Target},
+    load::{self, Plan, Profile, Report, Target},
     net::Endpoint,
     session::Config,
 };
@@ -31,13 +31,13 @@ use midge::{
 fn plan(target: Target, clients: u32) -> Plan {
     let mut plan = Plan::new(target, Config::new(Version::V311));
     plan.clients = clients;
-    plan.interval = Duration::ZERO;
+    plan.profile = Profile::interval(Duration::ZERO);
     plan.hold = Some(Duration::ZERO);
     plan
 }
 
 fn at(address: SocketAddr) -> Target {
-    Target::Broker(Endpoint::tcp(address.ip().to_string(), address.port()))
+    Target::broker(Endpoint::tcp(address.ip().to_string(), address.port()))
 }
 
 async fn run(plan: Plan) -> Report {

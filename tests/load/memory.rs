@@ -13,7 +13,7 @@ use std::{
 
 use midge::{
     codec::Version,
-    load::{self, Plan, Target, Update},
+    load::{self, Plan, Profile, Target, Update},
     net::Endpoint,
     session::Config,
 };
@@ -23,7 +23,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The most that an idle connection may cost.
-const BUDGET_BYTES: usize = 768;
+const BUDGET_BYTES: usize = 512;
 /// Connections of the small and of the large run. What the process allocates once is in both; both
 /// are multiples of every step in which the engine grows.
 const FEW: u32 = 1_024;
@@ -49,9 +49,9 @@ fn server() -> SocketAddr {
 /// Heap in use while `clients` idle connections are held.
 async fn heap_bytes(server: SocketAddr, clients: u32) -> usize {
     let endpoint = Endpoint::tcp(server.ip().to_string(), server.port());
-    let mut plan = Plan::new(Target::Broker(endpoint), Config::new(Version::V311));
+    let mut plan = Plan::new(Target::broker(endpoint), Config::new(Version::V311));
     plan.clients = clients;
-    plan.interval = Duration::ZERO;
+    plan.profile = Profile::interval(Duration::ZERO);
     // Idle: the second in which the clients connected is over.
     plan.hold = Some(Duration::from_millis(1_500));
     let mut in_use = 0;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use midge::load::{
-    Distribution, Latencies, MergeError, Outcome, Phase, ReadReportError, Report, Seed, Shard,
-    Target,
+    Distribution, Latencies, MergeError, Outcome, Phase, Profile, ReadReportError, Report, Seed,
+    Shard, Target,
 };
 
 use crate::{errors, plan, run, server::Script};
@@ -28,7 +28,7 @@ fn n(report: &Report, phase: Phase) -> u64 {
 #[tokio::test]
 async fn what_is_read_back_is_what_was_written() {
     let mut plan = plan(Target::Embedded, 50);
-    plan.interval = Duration::from_millis(1);
+    plan.profile = Profile::interval(Duration::from_millis(1));
     plan.objectives = vec!["connack.p90<1m".parse().unwrap(), "hold.drops==0".parse().unwrap()];
     let written = run(plan).await;
     let text = written.to_json();

@@ -103,7 +103,7 @@ fn failures_are_exit_1() {
 #[test]
 fn a_wrong_command_line_is_exit_2() {
     for arguments in [
-        &["start", "-n", "2"][..],
+        &["start", "-n", "0"][..],
         &["start", "-q", "1"],
         &["start", "-r"],
         &["start", "--cacert", "/no/such/file"],

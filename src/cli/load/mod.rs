@@ -3,6 +3,7 @@
 mod output;
 mod plan;
 mod progress;
+mod roster;
 mod screen;
 mod start;
 

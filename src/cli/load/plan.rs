@@ -1,19 +1,21 @@
 //! What the options of a load ask for: the [`Plan`], checked as a whole.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{thread::available_parallelism, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
+use super::roster::Roster;
 use crate::{
     cli::{
         opts::{
             LoadOptions,
-            load::{LoadClientOptions, PaceOptions, TargetOptions},
+            load::{LifeOptions, LoadClientOptions, PaceOptions, TargetOptions, TrafficOptions},
         },
         transport::TransportPlan,
     },
-    codec::Version,
-    load::{Plan, Seed, Target},
+    codec::{QoS, SubscribeOptions, Version},
+    load::{Life, Plan, Profile, Publishing, Seed, Subscribing, Target, Template, Traffic},
+    net::Endpoint,
     session::{Config, Will},
 };
 
@@ -22,45 +24,146 @@ use crate::{
 /// # Errors
 /// The first contradiction.
 pub(super) fn plan(options: &LoadOptions) -> Result<Plan> {
-    let TargetOptions { url, bind, embedded, secure } = &options.target;
-    let PaceOptions { count, interval, hold, in_progress, connect_timeout, seed } = options.pace;
+    let TargetOptions { url: urls, bind, embedded, secure } = &options.target;
+    let session = session(options)?;
+    let roster = options.roster.clients.as_deref().map(Roster::read).transpose()?;
     let mut plan = if *embedded {
         if let Some(option) = options.tls.switch().or(options.tls.detail()) {
             bail!("{option} has no effect with --embedded, which is plain TCP");
         }
-        Plan::new(Target::Embedded, session(options)?)
+        if roster.as_ref().is_some_and(Roster::has_certificates) {
+            bail!("certificates have no effect with --embedded, which is plain TCP");
+        }
+        Plan::new(Target::Embedded, session)
     } else {
-        let transport = TransportPlan::to_url(url, *secure, &options.transport, &options.tls)?;
-        let mut plan = Plan::new(Target::Broker(transport.endpoint.clone()), session(options)?);
-        plan.connect = transport.connect_options()?;
-        plan.connect.bind.clone_from(bind);
-        plan
+        brokers(options, urls, *secure, session, roster.as_ref())?
     };
-    plan.clients = count;
-    plan.interval = Duration::from_millis(interval.into());
-    plan.hold = hold;
+    plan.sources = bind.clone().unwrap_or_default();
+    let PaceOptions { in_progress, connect_timeout, seed, parallel, .. } = options.pace;
+    plan.clients = options.pace.count;
+    plan.profile = profile(&options.pace);
+    plan.hold = options.pace.hold;
     plan.in_progress = in_progress;
     plan.connect_timeout = connect_timeout;
-    plan.workers = NonZeroU32::MIN;
+    let processors = || available_parallelism().ok()?.try_into().ok();
+    plan.workers = parallel.or_else(processors).unwrap_or(plan.workers);
     if let Some(seed) = seed {
         plan.seed = Seed(seed);
     }
+    plan.identity.client_id.clone_from(&options.roster.client_id);
+    plan.identity.username = options.client.user.clone().filter(Template::differs);
+    plan.identity.accounts = roster.map(|roster| roster.accounts.into());
+    plan.life = life(options)?;
+    plan.traffic = traffic(&options.traffic)?;
     plan.check()?;
     Ok(plan)
+}
+
+/// A plan for brokers that are named by URLs.
+fn brokers(
+    options: &LoadOptions,
+    urls: &[Endpoint],
+    secure: bool,
+    session: Config,
+    roster: Option<&Roster>,
+) -> Result<Plan> {
+    let ways: Vec<_> = urls
+        .iter()
+        .map(|url| TransportPlan::to_url(url, secure, &options.transport, &options.tls))
+        .collect::<Result<_>>()?;
+    let Some(first) = ways.first() else { bail!("at least one --url is needed") };
+    let scheme = first.endpoint.scheme();
+    if let Some(other) = ways.iter().find(|way| way.endpoint.scheme() != scheme) {
+        let (first, other) = (&first.endpoint, &other.endpoint);
+        bail!("all brokers of a load are reached over one transport: {first} and {other} differ");
+    }
+    let path = urls.first().and_then(Endpoint::path);
+    let user = urls.first().and_then(Endpoint::username);
+    if urls
+        .iter()
+        .any(|url| url.path() != path || url.username().is_some_and(|it| Some(it) != user))
+    {
+        bail!("all URLs of a load have one path and one user: use --ws-path, -u and --clients");
+    }
+    let endpoints = ways.iter().map(|way| way.endpoint.clone()).collect();
+    let mut plan = Plan::new(Target::Brokers(endpoints), session);
+    plan.connect = first.connect_options()?;
+    if let Some(sources) = &options.target.bind
+        && (options.transport.proxy.is_some() || first.endpoint.socket_path().is_some())
+    {
+        let Some(address) = sources.get(0).filter(|_| sources.len() == 1) else {
+            bail!("--bind can name one address only with --proxy, and none with a Unix socket");
+        };
+        plan.connect.bind = Some(address.into());
+    }
+    if let Some(certificates) = roster.and_then(Roster::certificates) {
+        #[cfg(feature = "tls")]
+        {
+            plan.tls = Some(first.client_tls(certificates)?);
+        }
+        #[cfg(not(feature = "tls"))]
+        bail!("{certificates:?}: this build has no TLS");
+    }
+    Ok(plan)
+}
+
+/// When the clients start.
+fn profile(pace: &PaceOptions) -> Profile {
+    let given = [&pace.rate, &pace.ramp, &pace.steps, &pace.burst];
+    let given = given.into_iter().flatten().next().cloned();
+    given.unwrap_or_else(|| Profile::interval(Duration::from_millis(pace.interval.into())))
+}
+
+/// What happens to the connections.
+fn life(options: &LoadOptions) -> Result<Life> {
+    let LifeOptions { reconnect, backoff, churn, storm } = &options.life;
+    if options.pace.hold == Some(Duration::ZERO) && churn.is_some() {
+        bail!("--churn replaces connections that are held: --hold 0 leaves no time for it");
+    }
+    let (reconnect, comeback, churn) = (*reconnect, *backoff, *churn);
+    Ok(Life { reconnect, comeback, churn, storms: storm.clone() })
+}
+
+/// What the connections carry.
+fn traffic(options: &TrafficOptions) -> Result<Traffic> {
+    let TrafficOptions { publish, message, size, every, subscribe, qos, retain } = options;
+    if publish.is_none() && *retain {
+        bail!("-r retains the messages of --publish TOPIC, which is not given");
+    }
+    if publish.is_none() && subscribe.is_none() && *qos != QoS::AtMostOnce {
+        bail!("-q is about --publish TOPIC and --subscribe FILTER, which are not given");
+    }
+    let payload = match (message, size) {
+        (Some(message), _) => message.as_bytes().to_vec(),
+        (None, Some(size)) => vec![b'x'; *size as usize],
+        (None, None) => Vec::new(),
+    };
+    let publish = publish.clone().map(|topic| Publishing {
+        topic,
+        payload: payload.into(),
+        qos: *qos,
+        retain: *retain,
+        every: *every,
+    });
+    let options = SubscribeOptions { qos: *qos, ..SubscribeOptions::default() };
+    let subscribe = subscribe.clone().map(|filter| Subscribing { filter, options });
+    Ok(Traffic { publish, subscribe })
 }
 
 /// What each client says in CONNECT.
 fn session(options: &LoadOptions) -> Result<Config> {
     let LoadClientOptions { protocol_version: version, user, password, .. } = &options.client;
-    let url = &options.target.url;
+    let url = options.target.url.first();
     let mut config = Config::new(*version);
     config.keep_alive = options.client.keepalive;
     config.clean_start = options.client.clean_session;
     if !config.clean_start && *version == Version::V5 {
         config.session_expiry = u32::MAX;
     }
-    config.username = user.as_deref().or(url.username()).map(Into::into);
-    let password = password.as_ref().map(|password| password.as_bytes()).or(url.password());
+    let user = user.as_ref().map(|template| template.of_first(options.pace.seed));
+    config.username = user.or(url.and_then(Endpoint::username).map(str::to_owned)).map(Into::into);
+    let password = password.as_ref().map(|password| password.as_bytes());
+    let password = password.or(url.and_then(Endpoint::password));
     config.password = password.map(Into::into);
     config.will = will(&options.client)?;
     Ok(config)
@@ -105,19 +208,36 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_nanomq() {
         let plan = planned(&[]).unwrap();
-        assert_eq!((plan.clients, plan.interval), (1, Duration::from_millis(10)));
+        assert_eq!(plan.clients, 1);
+        assert_eq!(plan.profile.constant_interval(), Some(Duration::from_millis(10)));
         assert_eq!((plan.session.keep_alive, plan.session.clean_start), (60, true));
         assert_eq!(plan.session.version, Version::V311);
         assert_eq!(plan.in_progress.get(), 64);
         assert_eq!(plan.hold, None);
-        let Target::Broker(endpoint) = &plan.target else { panic!() };
-        assert_eq!(endpoint.to_string(), "mqtt://127.0.0.1:1883");
+        assert_eq!(plan.target.to_string(), "mqtt://127.0.0.1:1883");
+        assert_eq!(plan.workers.get(), available_parallelism().unwrap().get() as u32);
+        assert_eq!((plan.life, plan.traffic), (Life::default(), Traffic::default()));
     }
 
     #[test]
     fn every_option_reaches_the_plan() {
         let plan = planned(&[
             "--url=mqtt://ann:pw@h:1",
+            "--url=mqtt://h:2",
+            "--bind=10.0.0.1,10.0.0.2",
+            "-n=3",
+            "-I=d%i",
+            "--publish=t/%c",
+            "--message=hi",
+            "--every=20ms",
+            "--subscribe=t/+",
+            "-q=1",
+            "-r",
+            "--reconnect",
+            "--backoff=1s..9s",
+            "--churn=30/m",
+            "--storm=drop=1%@1s",
+            "--storm=drop=2%@2s",
             "-V=5",
             "-C=7",
             "-i=0",
@@ -141,7 +261,22 @@ mod tests {
         let will = session.will.as_ref().unwrap();
         assert_eq!((&*will.topic, &will.payload[..]), ("a/b", &b"gone"[..]));
         assert_eq!((u8::from(will.qos), will.retain), (2, true));
-        assert_eq!((plan.clients, plan.interval), (7, Duration::ZERO));
+        assert_eq!(plan.clients, 7);
+        assert_eq!(plan.profile.constant_interval(), Some(Duration::ZERO));
+        assert_eq!(plan.target.to_string(), "mqtt://h:1 mqtt://h:2");
+        assert_eq!((plan.workers.get(), plan.sources.len()), (3, 2));
+        let identity = &plan.identity;
+        assert_eq!(identity.client_id, Some("d%i".parse().unwrap()));
+        let publish = plan.traffic.publish.as_ref().unwrap();
+        assert_eq!(
+            (publish.topic.clone(), &publish.payload[..]),
+            ("t/%c".parse().unwrap(), &b"hi"[..])
+        );
+        assert_eq!((u8::from(publish.qos), publish.retain), (1, true));
+        assert_eq!(publish.every, Duration::from_millis(20));
+        assert!(plan.traffic.subscribe.is_some() && plan.life.reconnect);
+        assert_eq!((plan.life.churn, plan.life.storms.len()), (Some(0.5), 2));
+        assert_eq!(plan.life.comeback.max, Duration::from_secs(9));
         assert_eq!((plan.in_progress.get(), plan.seed), (9, Seed(3)));
         assert_eq!(plan.hold, Some(Duration::from_secs(5)));
         assert_eq!(plan.connect_timeout, Duration::from_millis(1500));
@@ -168,6 +303,15 @@ mod tests {
             &["--insecure"],
             &["--embedded", "--cacert=f"],
             &["--cacert=/no/such/file"],
+            &["--url=mqtt://h", "--url=ws://h"],
+            &["-q=1"],
+            &["-r"],
+            &["--subscribe=a", "-r"],
+            &["--publish=a/#"],
+            &["--subscribe=a#"],
+            &["--id=same", "-C=2"],
+            &["--churn=1", "--hold=0"],
+            &["--clients=/no/such/file"],
         ] {
             let error = planned(words).unwrap_err();
             assert!(error.downcast_ref::<clap::Error>().is_none(), "{words:?}: {error}");
@@ -184,6 +328,21 @@ mod tests {
             &["--hold=soon"],
             &["--in-progress=0"],
             &["--url=h:1883"],
+            &["-n=0"],
+            &["--bind=localhost"],
+            &["--bind=10.0.0.0/33"],
+            &["-i=5", "--rate=5"],
+            &["--rate=5", "--ramp=1..2/3s"],
+            &["--steps=1:1s,2", "--burst=5/1s"],
+            &["--rate=0"],
+            &["--message=x"],
+            &["--size=5"],
+            &["--publish=t", "--message=x", "--size=5"],
+            &["--publish=t/%x"],
+            &["--every=0"],
+            &["--churn=0"],
+            &["--storm=drop=101%@1s"],
+            &["--backoff=2s..1s"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
@@ -191,10 +350,8 @@ mod tests {
 
     #[test]
     fn words_of_nanomq_that_mean_nothing_here_are_unknown() {
-        for words in [&["-n", "2"][..], &["-q", "1"], &["-r"], &["-L", "x"]] {
-            let error = parse(words).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{words:?}");
-        }
+        let error = parse(&["-L", "x"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownArgument);
         let words = ["midge_conn", "stop"];
         let error = Tool::Conn.command().try_get_matches_from(words).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);

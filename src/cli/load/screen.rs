@@ -154,6 +154,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::SubAck => "  suback",
         Phase::PubAck => "  puback",
         Phase::PingResp => "  pingresp",
+        Phase::Return => "  return",
     }
 }
 

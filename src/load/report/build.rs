@@ -7,7 +7,7 @@ use super::{
     Totals,
 };
 use crate::load::{
-    Phase, Plan, Target,
+    Phase, Plan,
     identity::random_id,
     slo,
     stats::{Counts, Distributions, FailureCount, Failures},
@@ -127,7 +127,11 @@ impl PlanFacts {
     fn new(plan: &Plan) -> Self {
         Self {
             clients: plan.clients,
-            interval_us: u64::try_from(plan.interval.as_micros()).unwrap_or(u64::MAX),
+            interval_us: plan
+                .profile
+                .constant_interval()
+                .map_or(0, |interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
+            profile: plan.profile.to_string(),
             hold_s: plan.hold.map(|hold| hold.as_secs_f64()),
             keepalive_s: plan.session.keep_alive,
             in_progress_max: plan.in_progress.get(),
@@ -150,10 +154,7 @@ impl PlanFacts {
 impl TargetFacts {
     pub(crate) fn new(plan: &Plan, addresses: &[SocketAddr], lookup: Option<Duration>) -> Self {
         Self {
-            url: match &plan.target {
-                Target::Broker(endpoint) => endpoint.to_string(),
-                Target::Embedded => "embedded".to_owned(),
-            },
+            url: plan.target.to_string(),
             resolved: addresses.iter().map(ToString::to_string).collect(),
             dns_us: lookup.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             mqtt_version: plan.session.version.to_string(),
@@ -169,7 +170,7 @@ impl ErrorRow {
             count: row.count,
             first_s: row.first.as_secs_f64(),
             last_s: row.last.as_secs_f64(),
-            sample_client: plan.seed.client_id(row.sample),
+            sample_client: plan.identity.client_id(plan.seed, row.sample),
             sample_error: row.text,
             remedy: row.class.remedy().into(),
         }

@@ -117,6 +117,9 @@ pub struct PlanFacts {
     pub clients: u32,
     /// Time between two intended starts.
     pub interval_us: u64,
+    /// When the clients start, in words.
+    #[serde(default)]
+    pub profile: String,
     /// How long the connections were to be held; `None` until interrupted.
     pub hold_s: Option<f64>,
     /// The keep alive of each client; 0 for none.

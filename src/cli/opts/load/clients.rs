@@ -5,6 +5,7 @@ use clap::{ArgAction, Args};
 use crate::{
     cli::opts::value::{self, Secret, WordBytes},
     codec::{QoS, Version},
+    load::Template,
 };
 
 /// Options about the clients of a load.
@@ -20,9 +21,9 @@ pub struct LoadClientOptions {
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
     pub keepalive: u16,
 
-    /// User name of every client.
+    /// User name of every client, with the places of --publish.
     #[arg(short, long, value_name = "NAME")]
-    pub user: Option<String>,
+    pub user: Option<Template>,
 
     /// Password of every client. Other users of this machine can see it in the list of processes.
     #[arg(short, long, value_name = "PASSWORD", value_parser = Secret::parser())]

@@ -1,14 +1,20 @@
 //! The options of `midge_conn start`, in the grammar of NanoMQ's connection tool.
 
 mod clients;
+mod life;
 mod output;
 mod pace;
+mod shape;
 mod target;
 
 use clap::{ArgAction, Args};
 
 pub use self::{
-    clients::LoadClientOptions, output::ReportOptions, pace::PaceOptions, target::TargetOptions,
+    clients::LoadClientOptions,
+    life::{LifeOptions, RosterOptions, TrafficOptions},
+    output::ReportOptions,
+    pace::PaceOptions,
+    target::TargetOptions,
 };
 use super::{TlsOptions, TransportOptions};
 
@@ -30,6 +36,15 @@ pub struct LoadOptions {
     /// What each client says in CONNECT.
     #[command(flatten)]
     pub client: LoadClientOptions,
+    /// How the clients differ.
+    #[command(flatten)]
+    pub roster: RosterOptions,
+    /// What happens to the connections.
+    #[command(flatten)]
+    pub life: LifeOptions,
+    /// What they carry.
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
     /// What is told.
     #[command(flatten)]
     pub report: ReportOptions,

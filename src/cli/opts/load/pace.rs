@@ -2,13 +2,15 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use clap::{Args, value_parser};
+use clap::{ArgGroup, Args, value_parser};
 
-use crate::cli::opts::value;
+use super::shape;
+use crate::{cli::opts::value, load::Profile};
 
 /// Options about the shape of a load.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]
+#[command(group = ArgGroup::new("profile"))]
 pub struct PaceOptions {
     /// How many clients connect.
     #[arg(short = 'C', long, value_name = "COUNT", default_value_t = 1)]
@@ -16,8 +18,27 @@ pub struct PaceOptions {
     pub count: u32,
 
     /// Milliseconds between the starts of two clients; 0 starts them as fast as possible.
-    #[arg(short, long, value_name = "MS", default_value_t = 10)]
+    #[arg(short, long, value_name = "MS", default_value_t = 10, group = "profile")]
     pub interval: u32,
+
+    /// Clients that start per second, such as 500 or 500/s, per minute (30/m) or per hour (100/h), in
+    /// place of --interval.
+    #[arg(long, value_name = "RATE", value_parser = shape::profile_of_rate, group = "profile")]
+    pub rate: Option<Profile>,
+
+    /// A rate that rises or falls steadily from the one to the other within the duration, and then
+    /// stays, such as 10..1000/60s.
+    #[arg(long, value_name = "FROM..TO/DURATION", value_parser = shape::ramp, group = "profile")]
+    pub ramp: Option<Profile>,
+
+    /// Rates that follow each other, each for its duration, such as 100:30s,500:30s,1000. The last
+    /// one stays until every client has started; 0 pauses.
+    #[arg(long, value_name = "RATE:DURATION,...", value_parser = shape::steps, group = "profile")]
+    pub steps: Option<Profile>,
+
+    /// That many clients at once, and again after each duration, such as 500/10s.
+    #[arg(long, value_name = "COUNT/DURATION", value_parser = shape::burst, group = "profile")]
+    pub burst: Option<Profile>,
 
     /// How long to keep the connections once every client has connected or failed, such as 30s,
     /// 5m or 1h30m. Without it they are kept until Ctrl-C.
@@ -28,6 +49,10 @@ pub struct PaceOptions {
     /// broker, and then measure retransmissions of one second.
     #[arg(long, value_name = "COUNT", default_value = "64")]
     pub in_progress: NonZeroU32,
+
+    /// Worker threads [default: one per processor].
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub parallel: Option<NonZeroU32>,
 
     /// How long a client may take from its start to its CONNACK.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
