@@ -154,12 +154,26 @@ fn parse_and_run(tool: Tool, args: impl IntoIterator<Item = OsString>) -> Result
     if let Some(file) = &option_file {
         file.put_before(&command, &mut words)?;
     }
-    match command.clone().try_get_matches_from(words) {
+    match command.clone().try_get_matches_from(&words) {
         Ok(matches) => tool.run(&matches),
+        // clap does not say which.
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            Err(anyhow!("{} must be UTF-8", first_not_utf8(&words)).into())
+        }
         Err(error) => match option_file.and_then(|file| file.blame(&command, &error)) {
             Some(error) => Err(error.into()),
             None => answer(tool, &error),
         },
+    }
+}
+
+/// The option whose value is the first that is not UTF-8.
+fn first_not_utf8(words: &[OsString]) -> String {
+    let word = words.iter().find(|word| word.to_str().is_none());
+    let text = word.map_or("every word".into(), |word| word.to_string_lossy());
+    match text.split_once('=') {
+        Some((option, _)) if option.starts_with('-') => format!("the value of {option}"),
+        _ => format!("the word '{text}'"),
     }
 }
 

@@ -22,4 +22,6 @@ mod run;
 mod server;
 mod signals;
 mod subscribe;
+#[cfg(all(feature = "socks5", feature = "tls", feature = "websocket"))]
+mod transcripts;
 mod watcher;

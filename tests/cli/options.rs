@@ -103,11 +103,11 @@ fn values_out_of_range_are_refused() {
         |value, option, why: &str| format!("invalid value '{value}' for '{option}': {why}");
     for (word, value, option, why) in [
         ("-h", "", "--host <HOST>", "must not be empty"),
-        ("-p", "65536", "--port <PORT>", "65536 is not in 0..=65535"),
-        ("-p", "-1", "--port <PORT>", "-1 is not in 0..=65535"),
-        ("-p", "mqtt", "--port <PORT>", "invalid digit found in string"),
-        ("-k", "4", "--keepalive <SECONDS>", "4 is not in 5..=65535"),
-        ("-k", "65536", "--keepalive <SECONDS>", "65536 is not in 5..=65535"),
+        ("-p", "65536", "--port <PORT>", "must be a number from 0 to 65535"),
+        ("-p", "-1", "--port <PORT>", "must be a number from 0 to 65535"),
+        ("-p", "mqtt", "--port <PORT>", "must be a number from 0 to 65535"),
+        ("-k", "4", "--keepalive <SECONDS>", "must be a number from 5 to 65535"),
+        ("-k", "65536", "--keepalive <SECONDS>", "must be a number from 5 to 65535"),
         (
             "-V",
             "4",
@@ -118,9 +118,9 @@ fn values_out_of_range_are_refused() {
         ("-q", "3", "--qos <QOS>", "must be 0, 1 or 2"),
         ("-q", "-1", "--qos <QOS>", "must be 0, 1 or 2"),
         ("--will-qos", "3", "--will-qos <QOS>", "must be 0, 1 or 2"),
-        ("-M", "0", "-M <COUNT>", "number would be zero for non-zero type"),
-        ("-W", "0", "-W <SECONDS>", "0 is not in 1..=4294967295"),
-        ("-W", "1.5", "-W <SECONDS>", "invalid digit found in string"),
+        ("-M", "0", "-M <COUNT>", "must be a number from 1 to 65535"),
+        ("-W", "0", "-W <SECONDS>", "must be a number from 1 to 4294967295"),
+        ("-W", "1.5", "-W <SECONDS>", "must be a number from 1 to 4294967295"),
         ("-x", "-2", "-x <SECONDS>", "must be a number of seconds from 0 to 4294967295, -1 or ∞"),
     ] {
         both_refuse(&[word, value], &invalid(value, option, why));
@@ -134,7 +134,7 @@ fn values_out_of_range_are_refused() {
         both_refuse(&["-L", url], &format!("invalid value for '--url <URL>': {why}"));
     }
     for (word, value, option, why) in [
-        ("--repeat", "0", "--repeat <COUNT>", "0 is not in 1..18446744073709551615"),
+        ("--repeat", "0", "--repeat <COUNT>", "must be a number, 1 or more"),
         (
             "--repeat-delay",
             "-1",
@@ -145,8 +145,8 @@ fn values_out_of_range_are_refused() {
         pub_refuses(&["-t", "a", "-n", word, value], &invalid(value, option, why));
     }
     for (word, value, option, why) in [
-        ("-C", "0", "-C <COUNT>", "0 is not in 1..18446744073709551615"),
-        ("-C", "-1", "-C <COUNT>", "invalid digit found in string"),
+        ("-C", "0", "-C <COUNT>", "must be a number, 1 or more"),
+        ("-C", "-1", "-C <COUNT>", "must be a number, 1 or more"),
     ] {
         sub_refuses(&["-t", "a", word, value], &invalid(value, option, why));
     }

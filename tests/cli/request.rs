@@ -214,7 +214,8 @@ fn an_old_retained_message_is_no_answer() {
     run(midge_pub().args(retain)).success();
     for version in ["311", "5"] {
         let mut tool = midge_rr();
-        tool.args(["-h", "127.0.0.1", "-p", &port, "-V", version, "-W", "1"]).args(ASK);
+        tool.args(["-h", "127.0.0.1", "-p", &port, "-V", version, "-W", "1", "--latency"])
+            .args(ASK);
         let outcome = run(&mut tool);
         assert_eq!((outcome.code, outcome.stdout().as_str()), (Some(27), ""), "{outcome:?}");
         assert!(outcome.stderr.contains("was retained before the request"), "{outcome:?}");

@@ -1,8 +1,8 @@
 //! Where the broker is, and how to speak to it.
 
-use std::{num::NonZeroU16, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, value_parser};
+use clap::Args;
 
 use super::value;
 use crate::{
@@ -21,7 +21,7 @@ pub struct ConnectionOptions {
 
     /// Port of the broker [default: 1883, or 8883 with --cafile, --capath or --psk]. Port 8883 turns TLS
     /// on; 0 means a Unix socket.
-    #[arg(short, long, value_name = "PORT")]
+    #[arg(short, long, value_name = "PORT", value_parser = value::number::<u16>(0..=65_535))]
     pub port: Option<u16>,
 
     /// Connect to the Unix socket at this path.
@@ -53,7 +53,7 @@ pub struct ConnectionOptions {
     /// Seconds between signs of life when nothing else is sent (5 to 65535). The connection is
     /// given up when the broker leaves one unanswered, or takes longer than this to accept it.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
-    #[arg(value_parser = value_parser!(u16).range(5..))]
+    #[arg(value_parser = value::number::<u16>(5..=65_535))]
     pub keepalive: u16,
 
     /// Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5). -D and -x mean 5 where they
@@ -64,7 +64,7 @@ pub struct ConnectionOptions {
 
     /// Exit with code 27 after this many seconds, however far things have come: looking up the
     /// broker and connecting count too.
-    #[arg(short = 'W', value_name = "SECONDS", value_parser = value_parser!(u32).range(1..))]
+    #[arg(short = 'W', value_name = "SECONDS", value_parser = value::number::<u32>(1..=u32::MAX.into()))]
     pub time_limit: Option<u32>,
 
     /// Go on trying when the first attempt to connect fails for a reason that may pass. Between two
@@ -75,6 +75,6 @@ pub struct ConnectionOptions {
     /// Most messages of quality of service 1 and 2 on their way to the broker at a time
     /// [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT
     /// 5]. A broker of MQTT 5 can lower it.
-    #[arg(short = 'M', value_name = "COUNT")]
-    pub max_inflight: Option<NonZeroU16>,
+    #[arg(short = 'M', value_name = "COUNT", value_parser = value::number::<u16>(1..=65_535))]
+    pub max_inflight: Option<u16>,
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, value_parser};
+use clap::Args;
 
 use super::value::{self, WordBytes};
 use crate::{
@@ -43,7 +43,7 @@ pub struct PublishOptions {
 
     /// Publish the message this many times, one after the other. Not for -l and --jsonl.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u64).range(1..))]
+    #[arg(value_parser = value::number::<u64>(1..=u64::MAX))]
     pub repeat: u64,
 
     /// Seconds between the end of one publish and the next of --repeat; fractions are allowed.

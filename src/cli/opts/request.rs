@@ -1,6 +1,6 @@
 //! What to ask, and what counts as an answer.
 
-use clap::{Args, value_parser};
+use clap::Args;
 
 use super::{RetainHandlingOption, SourceOptions, value};
 use crate::codec::QoS;
@@ -33,7 +33,7 @@ pub struct RequestOptions {
 
     /// Wait for this many answers, as of several devices that hear the same request.
     #[arg(short = 'C', value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u64).range(1..))]
+    #[arg(value_parser = value::number::<u64>(1..=u64::MAX))]
     pub count: u64,
 
     /// Have the broker send nothing that it has retained for the response topic (MQTT 5). That is

@@ -1,6 +1,6 @@
 //! What to subscribe to, for how long, and which messages count.
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum};
 
 use super::value;
 use crate::codec::{QoS, RetainHandling};
@@ -30,7 +30,7 @@ pub struct SubscribeOptions {
     pub retain_handling: Option<RetainHandlingOption>,
 
     /// Disconnect and exit after this many messages.
-    #[arg(short = 'C', value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
+    #[arg(short = 'C', value_name = "COUNT", value_parser = value::number::<u64>(1..=u64::MAX))]
     pub count: Option<u64>,
 
     /// Exit once the broker has answered to the subscriptions.

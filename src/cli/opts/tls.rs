@@ -1,6 +1,6 @@
 //! TLS: whom to trust, whom to be, and how much to check.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, builder::PossibleValuesParser};
 
@@ -40,6 +40,14 @@ pub struct TlsOptions {
     /// Form of the private key: only pem. Engines are not supported.
     #[arg(long, value_name = "FORM", value_parser = value::keyform)]
     pub keyform: Option<()>,
+
+    /// An engine of OpenSSL, of which there is none.
+    #[arg(long, hide = true, value_name = "ENGINE", value_parser = value::engine)]
+    pub tls_engine: Option<Infallible>,
+
+    /// The password of such an engine.
+    #[arg(long, hide = true, value_name = "SHA1", value_parser = value::engine)]
+    pub tls_engine_kpass_sha1: Option<Infallible>,
 
     /// Passphrase of the private key. Other users of this machine can see it in the list of processes.
     #[arg(long, value_name = "PASSPHRASE", value_parser = Secret::parser())]

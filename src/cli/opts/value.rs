@@ -1,15 +1,17 @@
 //! Values of options: their parsers, and the type that keeps secrets out of every printout.
 
 use std::{
+    convert::Infallible,
     ffi::{OsStr, OsString},
     fmt,
+    ops::RangeInclusive,
     str::FromStr,
     time::Duration,
 };
 
 use clap::{
     Arg, Command, Error,
-    builder::{OsStringValueParser, TypedValueParser},
+    builder::{OsStringValueParser, StringValueParser, TypedValueParser},
     error::ErrorKind,
 };
 use zeroize::Zeroizing;
@@ -61,10 +63,17 @@ pub fn bind_address(text: &str) -> Result<BindAddress, String> {
 pub fn keyform(text: &str) -> Result<(), String> {
     match text {
         "pem" => Ok(()),
-        "engine" => Err("engines are not supported: use a key file in PEM form".to_owned()),
+        "engine" => Err(NO_ENGINE.to_owned()),
         _ => Err("must be pem".to_owned()),
     }
 }
+
+/// Refuses an engine of OpenSSL.
+pub fn engine(_text: &str) -> Result<Infallible, String> {
+    Err(NO_ENGINE.to_owned())
+}
+
+const NO_ENGINE: &str = "engines are not supported: use a key file in PEM form";
 
 /// Parses a number of seconds with an optional fraction.
 pub fn seconds(text: &str) -> Result<Duration, String> {
@@ -118,6 +127,21 @@ pub fn session_expiry(text: &str) -> Result<u32, String> {
         .then(|| u32::from_str_radix(digits, radix).ok())
         .flatten()
         .ok_or_else(|| "must be a number of seconds from 0 to 4294967295, -1 or ∞".to_owned())
+}
+
+/// A parser for whole numbers of this range. Its errors name the range.
+pub fn number<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
+where
+    T: TryFrom<u64> + Clone + Send + Sync + 'static,
+{
+    let why = match (*range.start(), *range.end()) {
+        (first, u64::MAX) => format!("must be a number, {first} or more"),
+        (first, last) => format!("must be a number from {first} to {last}"),
+    };
+    StringValueParser::new().try_map(move |text| {
+        let number = u64::from_str(&text).ok().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| why.clone())
+    })
 }
 
 /// Parses a text that must not be empty.

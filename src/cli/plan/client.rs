@@ -1,6 +1,6 @@
 //! How to connect, and as whom.
 
-use std::{num::NonZeroU16, process, time::Duration};
+use std::{process, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::ArgMatches;
@@ -131,7 +131,7 @@ impl ClientPlan {
             settings,
             time_limit: connection.time_limit.map(|seconds| Duration::from_secs(seconds.into())),
             retry: connection.retry,
-            max_inflight: connection.max_inflight.map(NonZeroU16::get),
+            max_inflight: connection.max_inflight,
             url_topic: url
                 .and_then(Endpoint::path)
                 .map(|topic| (topic.to_owned(), order.is_later("url", "topic"))),
