@@ -33,6 +33,7 @@
 //! | receive everything else | [`Inbox`] |
 //! | acknowledge when the work is done | [`Acks`], [`Message::ack`], [`AckHandle`] |
 //! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
+//! | ask and answer | [`Client::request`], [`Client::serve`] |
 //! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
 //! | end | [`Client::disconnect`], [`Client::closed`] |
 //!

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Packet, QoS, ReasonCode, TopicFilter};
+use crate::codec::{Packet, QoS, ReasonCode, TopicFilter, TopicName};
 use crate::driver::{Direction, LinkInbox};
 use crate::session::{
     self, End, Event, PublishFailure, Receipt, Received, RequestFailure, Session, SubscribeReceipt,
@@ -23,6 +23,7 @@ use super::error::{PublishError, RequestError};
 use super::hooks::{Flow, LogLevel};
 use super::info::{ConnectInfo, DrainReport, State};
 use super::message::MessageRef;
+use super::request::{Claimed, Responses};
 use super::router::{Route, Router};
 use super::shared::Shared;
 use super::store_file::Restored;
@@ -38,6 +39,8 @@ pub(super) struct Dispatch {
     /// Absent while there is no subscription with a stream.
     router: Option<Box<Router>>,
     inbox: Arc<Queue>,
+    /// Absent before the first request.
+    pub(super) responses: Option<Box<Responses>>,
     /// Queues with more in them than they are meant for.
     overfull: Vec<Arc<Queue>>,
     /// A stream was full whose consumer wants the connection to be closed then.
@@ -175,6 +178,7 @@ impl Dispatch {
             pending: HashMap::default(),
             router: None,
             inbox,
+            responses: None,
             overfull: Vec::new(),
             overrun: false,
             flushes: Vec::new(),
@@ -306,6 +310,11 @@ impl Dispatch {
         }
     }
 
+    /// Takes the messages of `topic` for responses from here on.
+    pub(super) fn await_responses(&mut self, topic: TopicName) {
+        self.responses.get_or_insert_with(|| Box::new(Responses::new(topic)));
+    }
+
     /// Takes a route away; returns its filter if no other route has the same.
     pub(super) fn remove_route(&mut self, number: u64) -> Option<TopicFilter> {
         let router = self.router.as_mut()?;
@@ -319,6 +328,9 @@ impl Dispatch {
 
     /// Ends the streams of filters that are not subscribed any more.
     fn end_routes(&mut self, filters: &[TopicFilter]) {
+        if let Some(requests) = self.shared.requests.get() {
+            filters.iter().for_each(|filter| requests.handle_gone(filter));
+        }
         let Some(router) = &mut self.router else { return };
         for route in filters.iter().flat_map(|filter| router.remove_filter(filter)) {
             route.queue.end();
@@ -348,6 +360,7 @@ impl Dispatch {
     /// Lets all streams run out.
     pub(super) fn end_streams(&mut self) {
         self.inbox.end();
+        self.responses = None;
         for route in self.router.take().into_iter().flat_map(|router| router.into_routes()) {
             route.queue.end();
         }
@@ -568,6 +581,15 @@ impl session::Inbox for Dispatch {
         tracing::trace!(topic = publish.topic, qos = u8::from(publish.qos), "message received");
         self.shared.counters.messages_received.add(1);
         let message = MessageRef::new(publish);
+        if let Some(responses) = &mut self.responses
+            && let Some(claimed) = responses.handle(&message)
+        {
+            if claimed == Claimed::Unwanted {
+                tracing::debug!("a response that nobody waits for");
+                self.shared.counters.messages_unclaimed.add(1);
+            }
+            return Verdict::Ack;
+        }
         match self.hooks.on_message(&message) {
             Flow::Taken => Verdict::Ack,
             Flow::Refused(reason) => Verdict::Reject(reason),

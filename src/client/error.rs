@@ -406,6 +406,40 @@ impl From<NotAdmitted> for RequestError {
     }
 }
 
+/// Says why a request got no response.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// The topic of the request or of the response is not a topic name.
+    #[error(transparent)]
+    InvalidTopic(#[from] InvalidTopic),
+    /// MQTT 3.x does not know where responses go.
+    #[error("MQTT 3.x has no response topics: a request needs one to be set")]
+    NoResponseTopic,
+    /// The Response Information of the broker makes no topic name.
+    #[error("the response information of the broker makes no topic name")]
+    ResponseInformation,
+    /// There is no subscription to the response topic.
+    #[error("could not subscribe to the response topic")]
+    Subscribe(#[source] RequestError),
+    /// The request was not published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The broker said that nobody is subscribed to the topic of the request, which it may do for
+    /// QoS 1 and 2 in 5.0.
+    #[error("nobody is subscribed to the topic of the request")]
+    NoResponder,
+    /// No response came in time.
+    #[error("no response came within {after:?}")]
+    Timeout {
+        /// The time allowed.
+        after: Duration,
+    },
+    /// The client ended first.
+    #[error("the client ended before the response came")]
+    Closed,
+}
+
 /// Says why a disconnect was not sent.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Properties, QoS, ReasonCode};
+use crate::codec::{Properties, QoS, ReasonCode, TopicName};
 use crate::session::{
     AckHandle, Receipt, SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest,
 };
@@ -16,6 +16,7 @@ use crate::session::{
 use super::OutgoingMessage;
 use super::error::{DisconnectError, PublishError, RequestError};
 use super::info::DrainReport;
+use super::message::Message;
 use super::options::{Offline, OutgoingQueue, Overflow};
 use super::router::Route;
 use super::task::now;
@@ -56,6 +57,18 @@ pub(super) enum Command {
         reason: ReasonCode,
         /// Reason string and user properties.
         properties: Option<Box<Properties>>,
+    },
+    /// Responses will come at this topic.
+    Respond {
+        topic: TopicName,
+    },
+    AwaitResponse {
+        correlation: [u8; 16],
+        done: oneshot::Sender<Message>,
+    },
+    /// Nobody waits for this response any more.
+    ForgetResponse {
+        correlation: [u8; 16],
     },
     Flush {
         ticket: Ticket,

@@ -30,7 +30,9 @@ mod mailbox;
 mod message;
 mod options;
 mod publish;
+mod request;
 mod router;
+mod serve;
 mod shared;
 mod store_file;
 mod stream;
@@ -51,7 +53,7 @@ pub use self::acks::{AckHandle, Acks};
 pub use self::attempt::Attempt;
 pub use self::error::{
     BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic, PublishError,
-    RequestError, SubscribeError, UnsubscribeError,
+    RequestError, ResponseError, SubscribeError, UnsubscribeError,
 };
 pub use self::handle::Handle;
 pub use self::hooks::{BeforeConnect, Failure, Flow, Hooks, LogLevel, PacketView};
@@ -62,6 +64,8 @@ pub use self::info::{
 pub use self::message::{Message, MessageRef};
 pub use self::options::{ClientBuilder, Offline, OutgoingQueue, Overflow, Reconnect};
 pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture, TooLate};
+pub use self::request::Request;
+pub use self::serve::{Response, Serve};
 pub use self::store_file::{Durability, FileStore, StoreError};
 pub use self::stream::{Inbox, Slow};
 pub use self::subscribe::{Subscribe, Subscription};
@@ -132,19 +136,7 @@ impl Client {
     ///
     /// Dropping the future changes nothing.
     pub async fn connected(&self) -> Result<ConnectInfo, ConnectError> {
-        let mut state = self.shared.state.subscribe();
-        let settled = state
-            .wait_for(|state| matches!(state, State::Connected(_) | State::Closed(_)))
-            .await
-            .map(|state| state.clone());
-        match settled {
-            Ok(State::Connected(info)) => Ok((*info).clone()),
-            Ok(State::Closed(CloseReason::ConnectFailed(error))) => Err(error),
-            Ok(State::Closed(CloseReason::Disconnected(cause))) => {
-                Err(ConnectError::Ended(Some(cause)))
-            }
-            _ => Err(ConnectError::Ended(None)),
-        }
+        self.shared.connected().await.map(|info| (*info).clone())
     }
 
     /// Prepares a message: see [`Publish`] for the ways to finish.
@@ -171,6 +163,43 @@ impl Client {
     /// Prepares a subscription with a stream of its own: see [`Subscribe`].
     pub fn subscribe(&self, filter: impl AsRef<str>) -> Subscribe<'_> {
         Subscribe::new(&self.shared, filter.as_ref())
+    }
+
+    /// Prepares a request, to which a response comes back: see [`Request`].
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use midge::Client;
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let time = client.request("clock/now", "utc").timeout(Duration::from_secs(2)).await?;
+    /// println!("{:?}", time.payload());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request(&self, topic: impl IntoTopic, payload: impl Into<Bytes>) -> Request<'_> {
+        Request::new(&self.shared, topic, payload)
+    }
+
+    /// Prepares to answer the requests of a filter with `handler`: see [`Serve`].
+    ///
+    /// ```no_run
+    /// # use midge::{Client, QoS};
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client
+    ///     .serve("clock/now", |request| async move {
+    ///         format!("{:?} in {:?}", std::time::SystemTime::now(), request.payload())
+    ///     })
+    ///     .qos(QoS::AtLeastOnce)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve<'a, H, F>(&'a self, filter: impl AsRef<str>, handler: H) -> Serve<'a, H>
+    where
+        H: FnMut(Message) -> F + Send + 'a,
+        F: Future<Output: Into<Response>> + Send + 'static,
+    {
+        Serve::new(&self.shared, filter.as_ref(), handler)
     }
 
     /// Makes several subscriptions with one SUBSCRIBE and returns the broker's answer to each

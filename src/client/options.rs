@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime;
@@ -465,6 +465,7 @@ impl ClientBuilder {
             stream_limits: self.stream_limits,
             version: config.version,
             store,
+            requests: OnceLock::new(),
         });
         let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };

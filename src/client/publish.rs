@@ -53,6 +53,10 @@ impl<'a> Publish<'a> {
         Publish { shared, message, deadline: None }
     }
 
+    pub(super) fn from_message(shared: &'a Arc<Shared>, message: OutgoingMessage) -> Publish<'a> {
+        Publish { shared, message: Ok(message), deadline: None }
+    }
+
     /// Sets the quality of service. Default 0.
     pub fn qos(mut self, qos: QoS) -> Self {
         if let Ok(message) = &mut self.message {

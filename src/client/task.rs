@@ -390,6 +390,17 @@ impl Task {
                 let acknowledged = self.session.ack_with(now, handle, reason, properties);
                 debug_assert!(acknowledged.is_ok(), "checked by AckHandle");
             }
+            Command::Respond { topic } => self.dispatch.await_responses(topic),
+            Command::AwaitResponse { correlation, done } => {
+                if let Some(responses) = &mut self.dispatch.responses {
+                    responses.await_response(correlation, done);
+                }
+            }
+            Command::ForgetResponse { correlation } => {
+                if let Some(responses) = &mut self.dispatch.responses {
+                    responses.forget(correlation);
+                }
+            }
             Command::Flush { ticket, done } => self.dispatch.await_flush(ticket, done),
             Command::Disconnect { reason, properties, done } => match self.farewell {
                 Some(Farewell::Asked { .. }) => {

@@ -19,6 +19,7 @@ example!(subscribe, "../../examples/subscribe.rs");
 example!(callbacks, "../../examples/callbacks.rs");
 example!(will, "../../examples/will.rs");
 example!(reconnect, "../../examples/reconnect.rs");
+example!(request, "../../examples/request.rs");
 
 /// Publishes once the broker has answered this many SUBSCRIBEs.
 async fn when_subscribed(broker: &Broker, count: usize, messages: &[(&str, &str)]) {
@@ -88,4 +89,10 @@ async fn reconnect_loses_nothing() {
     });
     let seen = soon(running).await.unwrap().unwrap();
     assert!(seen.len() == 30, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_gets_its_responses() {
+    let Some(broker) = Broker::start() else { return };
+    assert_eq!(soon(request::run(&broker.url())).await.unwrap(), ["3", "12", "0"]);
 }

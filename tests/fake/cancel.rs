@@ -217,6 +217,51 @@ async fn a_disconnect_goes_on_although_its_future_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_dropped_leaves_the_next_one_alone() {
+    for polls in 0..POLLS {
+        let (client, mut inbox, mut peer) = connected(Version::V5).await;
+        dropped_after(polls, client.request("q", "1")).await;
+        let request = tokio::spawn({
+            let client = client.clone();
+            async move { client.request("q", "2").await }
+        });
+        // The subscription that nobody waited for may have been asked for already.
+        let mut packet = peer.expect_packet(0x82).await;
+        let topic = packet[5..packet.len() - 1].to_vec();
+        let publish = loop {
+            peer.send(&format!("90 04 {:02X}{:02X} 00 01", packet[2], packet[3])).await;
+            packet = peer.packet().await;
+            if packet[0] == 0x30 {
+                break packet;
+            }
+            assert_eq!(packet[5..packet.len() - 1], topic, "a second topic");
+        };
+        let correlation = &publish[publish.len() - 17..publish.len() - 1];
+        let mut response = vec![0x30, (topic.len() + 21) as u8];
+        response.extend_from_slice(&topic[..]);
+        response.extend_from_slice(b"\x13\x09\x00\x10");
+        response.extend_from_slice(correlation);
+        response.push(b'a');
+        peer.send_bytes(&response).await;
+        assert_eq!(soon(request).await.unwrap().unwrap().payload(), "a");
+        assert!(inbox.try_next().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_dropped_ends_its_subscription() {
+    for polls in 0..POLLS {
+        let (client, _inbox, mut peer) = connected(Version::V311).await;
+        dropped_after(polls, client.serve("q", |_| async { "" })).await;
+        if polls > 0 {
+            peer.expect("82 06 0001 0001 'q' 00").await;
+            peer.send("90 03 0001 00").await;
+            peer.expect("A2 05 0002 0001 'q'").await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn polling_by_hand_works_too() {
     let (client, mut inbox, mut peer) = connected(Version::V311).await;
     let mut cx = Context::from_waker(Waker::noop());

@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod publish;
 mod reconnect;
+mod request;
 mod slow;
 mod store;
 mod streams;
