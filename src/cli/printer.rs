@@ -120,6 +120,11 @@ impl Printer {
         self.shared.lock().full
     }
 
+    /// Whether something appended before is not taken to be written yet.
+    pub fn is_behind(&self) -> bool {
+        !self.shared.lock().waiting.is_empty()
+    }
+
     /// Has everything appended so far written without waiting for more.
     pub fn flush(&self) {
         let mut state = self.shared.lock();

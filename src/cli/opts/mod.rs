@@ -16,6 +16,7 @@ mod subscribe;
 mod tls;
 mod transport;
 pub mod value;
+mod watch;
 mod will;
 
 pub use client::ClientOptions;
@@ -33,4 +34,5 @@ pub use subscribe::{RetainHandlingOption, SelectionOptions, SubscribeOptions};
 pub use tls::TlsOptions;
 pub use transport::TransportOptions;
 pub use value::{Secret, WordBytes};
+pub use watch::WatchOptions;
 pub use will::WillOptions;

@@ -81,6 +81,11 @@ impl Color {
 }
 
 impl OutputOptions {
+    /// Whether a format is asked for, beside the usual ones.
+    pub fn has_format(&self) -> bool {
+        self.format.is_some() || self.json || self.csv
+    }
+
     /// The format that they ask for together.
     pub fn into_format(self) -> Format {
         let colors = self.color.for_stdout();

@@ -10,15 +10,19 @@ use anyhow::{Result, bail};
 
 use super::ClientPlan;
 use crate::{
-    cli::opts::{DeliveryOptions, OnFailure},
+    cli::opts::{DeliveryOptions, OnFailure, WatchOptions},
     codec::Version,
 };
 
 /// Where messages go.
 #[derive(Clone, Debug)]
 pub enum DeliveryPlan {
-    /// To standard output.
+    /// To standard output, one behind the other.
     Print,
+    /// To standard output, each to the place of its topic.
+    Watch,
+    /// Nowhere: they are counted.
+    Rate,
     /// To commands.
     Exec(ExecPlan),
     /// To files.
@@ -52,14 +56,24 @@ impl DeliveryPlan {
     ///
     /// # Errors
     /// A program or directory that does not exist, and what MQTT 3.x cannot do.
-    pub fn new(options: &DeliveryOptions, client: &ClientPlan) -> Result<Self> {
+    pub fn new(
+        options: &DeliveryOptions,
+        watch: &WatchOptions,
+        client: &ClientPlan,
+    ) -> Result<Self> {
         if let Some(dir) = &options.output {
             if !dir.is_dir() {
                 bail!("--output {}: there is no such directory; create it first", dir.display());
             }
             return Ok(Self::Files(FilesPlan { dir: dir.clone(), rotate_bytes: options.rotate }));
         }
-        let Some((program, args)) = options.exec.split_first() else { return Ok(Self::Print) };
+        let Some((program, args)) = options.exec.split_first() else {
+            return Ok(match watch {
+                WatchOptions { message_rate: true, .. } => Self::Rate,
+                WatchOptions { watch: true, .. } => Self::Watch,
+                _ => Self::Print,
+            });
+        };
         if !is_program(program) {
             let program = program.display();
             bail!("--exec {program}: there is no such program; give its path or see to PATH");

@@ -1,5 +1,6 @@
 //! midge_sub.
 //!
+//! - `goal`: where messages go from the connection; `watch` and `tree` are the views of -w
 //! - `request`: SUBSCRIBE, UNSUBSCRIBE and the broker's answers
 //! - `selection`: which of the received messages count
 //! - `retained`: the end of the retained messages, and their removal
@@ -8,10 +9,13 @@
 mod exec;
 mod file_name;
 mod files;
+mod goal;
 mod intake;
 mod request;
 mod retained;
 mod selection;
+mod tree;
+mod watch;
 
 use std::{convert::Infallible, future, sync::Arc};
 
@@ -22,23 +26,25 @@ use super::{
     Tool,
     connect::{self, Session},
     exit::{Exit, Failure},
-    format::{self, Format, PayloadError, Renderer},
+    format::{self, PayloadError},
     opts::{
-        ClientOptions, DeliveryOptions, GeneralOptions, LogOptions, OutputOptions, SubscribeOptions,
+        ClientOptions, DeliveryOptions, GeneralOptions, LogOptions, OutputOptions,
+        SubscribeOptions, WatchOptions,
     },
     plan::{ClientPlan, DeliveryPlan, SubscribePlan},
-    printer::{Fill, Printer},
+    printer::Printer,
     stdio,
 };
 use crate::{
-    client::{Acks, Client, ClientBuilder, Flow, Handle, Message, MessageRef, OutgoingQueue},
+    client::{Acks, Client, Message, MessageRef, OutgoingQueue},
     codec::Publish,
 };
 
+use goal::Goal;
 use intake::{Backlog, Intake};
 pub(super) use request::{Explanation, request_failure};
 use retained::Removals;
-use selection::{Choice, Selection};
+use selection::Selection;
 
 /// Subscribes to topics of an MQTT broker and prints their messages.
 ///
@@ -51,6 +57,8 @@ pub struct SubscribeCommand {
     subscribe: SubscribeOptions,
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    watch: WatchOptions,
     #[command(flatten)]
     delivery: DeliveryOptions,
     #[command(flatten)]
@@ -92,16 +100,16 @@ pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let command = SubscribeCommand::from_arg_matches(matches)?;
     let client = ClientPlan::new(Tool::Sub, &command.client, matches)?;
     let plan = SubscribePlan::new(&command.subscribe, &client)?;
-    let delivery = DeliveryPlan::new(&command.delivery, &client)?;
+    let delivery = DeliveryPlan::new(&command.delivery, &command.watch, &client)?;
     let log = command.client.log;
-    connect::run(log, subscribe(&client, plan, delivery, command.output.into_format(), log))
+    connect::run(log, subscribe(&client, plan, delivery, command.output, log))
 }
 
 async fn subscribe(
     client: &ClientPlan,
     plan: SubscribePlan,
     delivery: DeliveryPlan,
-    format: Format,
+    output: OutputOptions,
     log: LogOptions,
 ) -> Result<Exit, Failure> {
     let version = client.version;
@@ -127,21 +135,17 @@ async fn subscribe(
     }
     let explanation = Explanation::default();
     builder = explanation.watch(builder);
-    let goal = match delivery {
-        DeliveryPlan::Print => Goal::Print(Lines::new(format.clone(), printer.clone(), log)),
-        DeliveryPlan::Exec(_) | DeliveryPlan::Files(_) => {
-            let backlog = backlog.clone();
-            builder = Backlog::bound(builder.acks(Acks::Manual));
-            session = session.on_signal({
-                let backlog = backlog.clone();
-                move || backlog.stop()
-            });
-            Goal::Intake(backlog)
-        }
-    };
+    if matches!(delivery, DeliveryPlan::Exec(_) | DeliveryPlan::Files(_)) {
+        builder = Backlog::bound(builder.acks(Acks::Manual));
+        let backlog = backlog.clone();
+        session = session.on_signal(move || backlog.stop());
+    }
+    let host = client.transport.endpoint.host();
+    let goal = Goal::new(&delivery, output.clone(), host, &printer, &backlog, log);
+    let ticker = goal.ticker();
     let complete = Arc::new(Notify::new());
     let selection = Selection::new(plan.selection.clone());
-    let builder = receive(builder, selection, goal, removals.clone(), Arc::clone(&complete));
+    let builder = goal::receive(builder, selection, goal, removals.clone(), Arc::clone(&complete));
     // Nobody reads the inbox of what is printed: what comes too late is not acknowledged.
     let (client, mut inbox) = builder.start()?;
 
@@ -165,18 +169,22 @@ async fn subscribe(
             () = complete.notified() => Ok(()),
             outcome = requested => outcome,
             never = resume_reading(&client, &printer) => match never {},
+            never = ticker.clone().run(&printer) => match never {},
         }
     };
     let work = async {
         let intake = Intake::new(client.clone(), &mut inbox, backlog.clone());
         match delivery {
-            DeliveryPlan::Print => all_there.await?,
+            DeliveryPlan::Print | DeliveryPlan::Watch | DeliveryPlan::Rate => {
+                all_there.await?;
+                ticker.finish(&printer);
+            }
             DeliveryPlan::Exec(plan) => {
                 let commands = exec::run(plan, intake, backlog.clone(), log);
                 deal_with_all(commands, all_there, &backlog).await?;
             }
             DeliveryPlan::Files(plan) => {
-                let files = files::run(plan, format, intake, backlog.clone(), log);
+                let files = files::run(plan, output.into_format(), intake, backlog.clone(), log);
                 deal_with_all(files, all_there, &backlog).await?;
             }
         }
@@ -192,7 +200,7 @@ fn receive_maximum(plan: &SubscribePlan, delivery: &DeliveryPlan) -> Option<u16>
     let most = match delivery {
         // What waits for its command here could run elsewhere, as in a shared subscription.
         DeliveryPlan::Exec(exec) => Some(exec.jobs as u64),
-        DeliveryPlan::Print | DeliveryPlan::Files(_) => None,
+        _ => None,
     };
     let count = plan.selection.count.filter(|count| *count < SMALL_COUNT);
     let most = most.into_iter().chain(count).min()?;
@@ -215,85 +223,6 @@ async fn deal_with_all(
         biased;
         outcome = deal_with => outcome,
         outcome = close => outcome,
-    }
-}
-
-/// Where messages go from the hook.
-enum Goal {
-    Print(Lines),
-    Intake(Backlog),
-}
-
-/// Sets the hook that brings messages to their goal. `complete` is notified when there are to be no
-/// more.
-fn receive(
-    builder: ClientBuilder,
-    mut selection: Selection,
-    mut goal: Goal,
-    removals: Removals,
-    complete: Arc<Notify>,
-) -> ClientBuilder {
-    builder.on_message(move |message, handle| {
-        let (shown, last) = match selection.choose(message) {
-            Choice::Take { shown, last } => (shown, last),
-            Choice::Leave => return Flow::Taken,
-            Choice::Late => return Flow::Continue,
-            Choice::End => {
-                complete.notify_one();
-                return Flow::Continue;
-            }
-        };
-        if selection.removes(message) {
-            removals.begin(message.topic(), handle);
-        }
-        let mut flow = Flow::Taken;
-        if shown {
-            match &mut goal {
-                Goal::Print(lines) => lines.print(message, handle),
-                Goal::Intake(backlog) => {
-                    backlog.arrived(message.payload().len(), handle);
-                    flow = Flow::Continue;
-                }
-            }
-        }
-        if last {
-            complete.notify_one();
-        }
-        flow
-    })
-}
-
-/// Prints messages one behind the other.
-struct Lines {
-    renderer: Renderer,
-    printer: Printer,
-    log: LogOptions,
-}
-
-impl Lines {
-    fn new(format: Format, printer: Printer, log: LogOptions) -> Self {
-        if let Some(header) = format.header() {
-            // The first thing there is does not fill it.
-            let _ = printer.append_raw(|out| out.extend_from_slice(header.as_bytes()));
-            let _ = printer.append_raw(|out| out.push(b'\n'));
-            printer.flush();
-        }
-        let renderer = Renderer::new(format).for_terminal(printer.is_terminal());
-        Self { renderer, printer, log }
-    }
-
-    fn print(&mut self, message: &MessageRef<'_>, handle: &Handle) {
-        let message = publish_of(message);
-        let mut rendered = Ok(());
-        let fill = self.printer.append_raw(|out| rendered = self.renderer.render(&message, out));
-        if fill == Fill::Full {
-            handle.pause_reading();
-        }
-        if let Err(error) = rendered
-            && !self.log.quiet
-        {
-            complain(Tool::Sub, message.topic, error);
-        }
     }
 }
 
