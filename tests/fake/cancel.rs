@@ -2,8 +2,9 @@
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use midge::client::OutgoingQueue;
+use midge::client::{OutgoingQueue, PublishError};
 use midge::{Client, Inbox, Properties, QoS, ReasonCode, TopicFilter, Version};
 
 use crate::support::{Peer, Script};
@@ -196,6 +197,62 @@ async fn flush_and_closed_can_be_dropped() {
         assert!(!dropped_after(polls, client.closed()).await);
         peer.send("40 02 0001").await;
         soon(delivery).await.unwrap();
+        still_works(&client, &mut peer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_taken_back_although_the_future_is_dropped() {
+    for polls in 0..POLLS {
+        let script = Script::listen().await;
+        let (client, _inbox) = builder(&script, Version::V311).start().unwrap();
+        let mut delivery = client.publish("t", "x").qos(QoS::AtLeastOnce).try_enqueue().unwrap();
+        dropped_after(polls, delivery.cancel()).await;
+        let mut peer = script.accept_with(connack(Version::V311)).await;
+        if polls == 0 {
+            peer.expect("32 06 0001 't' 0001 'x'").await;
+            peer.send("40 02 0001").await;
+            soon(delivery).await.unwrap();
+        } else {
+            assert!(matches!(soon(delivery).await, Err(PublishError::Cancelled)));
+        }
+        still_works(&client, &mut peer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_drain_goes_on_although_its_future_is_dropped() {
+    for polls in 0..POLLS {
+        let (client, _inbox, mut peer) = connected(Version::V311).await;
+        let delivery = client.publish("t", "x").qos(QoS::AtLeastOnce).try_enqueue().unwrap();
+        assert!(!dropped_after(polls, client.drain(Duration::from_secs(60))).await);
+        peer.packet().await;
+        peer.send("40 02 0001").await;
+        soon(delivery).await.unwrap();
+        if polls == 0 {
+            still_works(&client, &mut peer).await;
+        } else {
+            peer.expect("E0 00").await;
+            peer.expect_end().await;
+            drop(peer);
+            closed(&client).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_a_deadline_can_be_given_up_while_it_waits_for_room() {
+    for polls in 0..POLLS {
+        let script = Script::listen().await;
+        let limit = OutgoingQueue { messages: 1, ..OutgoingQueue::default() };
+        let builder = builder(&script, Version::V311).outgoing(limit);
+        let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+        let first = client.publish("t", "1").qos(QoS::AtLeastOnce).try_enqueue().unwrap();
+        peer.packet().await;
+        let second = client.publish("t", "2").deadline(Duration::from_secs(60));
+        assert!(!dropped_after(polls, second.enqueue()).await);
+        peer.send("40 02 0001").await;
+        soon(first).await.unwrap();
         still_works(&client, &mut peer).await;
     }
 }
