@@ -92,10 +92,13 @@ impl Incoming {
     }
 
     /// Takes over what an earlier process received and did not complete.
-    pub(super) fn restore(&mut self, packet_id: PacketId, reason: ReasonCode) {
+    pub(super) fn restore(&mut self, packet_id: PacketId, reason: ReasonCode, version: Version) {
+        // A refusal ends the exchange when it is sent: it was not. Anything else may have been.
+        let refused = reason.is_error() && version == Version::V5;
+        let phase = if refused { Phase::Decided(reason.into()) } else { Phase::Received };
         // The link is none that there will be.
         let link = self.link.wrapping_sub(1);
-        let known = ExactlyOnce { phase: Phase::Decided(reason.into()), link, waiting: None };
+        let known = ExactlyOnce { phase, link, waiting: None };
         self.exactly_once.insert(packet_id, known);
     }
 

@@ -182,7 +182,8 @@ impl Session {
             // The earlier process may have ended between a CONNECT and its CONNACK.
             session.unanswered = 1;
         }
-        session.traffic().restore(now, ledger);
+        let version = session.config.version;
+        session.traffic().restore(now, version, ledger);
         session
     }
 

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::codec::Version;
+
 use super::ids::PacketIds;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Queued};
@@ -87,7 +89,7 @@ pub(super) fn put_away<T>(queue: &mut VecDeque<T>) {
 
 impl Traffic {
     /// Takes over what an earlier process has left.
-    pub(super) fn restore(&mut self, now: Instant, ledger: Ledger) {
+    pub(super) fn restore(&mut self, now: Instant, version: Version, ledger: Ledger) {
         let Traffic { outgoing, incoming, ids, .. } = self;
         let mut queue = Vec::new();
         for (ticket, entry) in ledger.messages {
@@ -107,7 +109,7 @@ impl Traffic {
             ids.continue_after(packet_id);
         }
         for (packet_id, reason) in ledger.received {
-            incoming.restore(packet_id, reason);
+            incoming.restore(packet_id, reason, version);
         }
     }
 

@@ -4,6 +4,7 @@ mod advisories;
 mod bounds;
 mod configuration;
 mod connecting;
+mod crashes;
 mod cuts;
 mod disconnecting;
 mod harness;
