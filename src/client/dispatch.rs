@@ -245,7 +245,7 @@ impl Dispatch {
         while let Some(&(at, ticket)) = self.expiries.first()
             && at <= now
         {
-            let message = session.cancel(ticket).map(Box::new);
+            let message = self.take_back(session, ticket).map(Box::new);
             self.expiries.remove(&(at, ticket));
             let Some(Pending::Publish { expiry, .. }) = self.pending.get_mut(&ticket) else {
                 continue;
@@ -260,6 +260,28 @@ impl Dispatch {
                 None if message.is_none() => {}
                 _ => self.expired(ticket, message),
             }
+        }
+    }
+
+    /// Takes a message back that was not sent. It is not in the store any more, if the disk lets
+    /// that be written: another process would send it.
+    pub(super) fn take_back(
+        &mut self,
+        session: &mut Session,
+        ticket: Ticket,
+    ) -> Option<OutgoingMessage> {
+        let message = session.cancel(ticket)?;
+        self.store_changes(session);
+        Some(message)
+    }
+
+    /// Passes on all events, and writes the changes among them down.
+    pub(super) fn store_changes(&mut self, session: &mut Session) {
+        while let Some(event) = session.poll_event() {
+            self.event(session, event);
+        }
+        if let Some(store) = &self.shared.store {
+            store.write();
         }
     }
 

@@ -327,7 +327,7 @@ impl Task {
                 return;
             }
             let Some(ticket) = self.session.oldest_unsent() else { return };
-            let Some(message) = self.session.cancel(ticket) else { return };
+            let Some(message) = self.dispatch.take_back(&mut self.session, ticket) else { return };
             self.dispatch.published(ticket, Err(PublishError::Dropped(Box::new(message))));
         }
     }
@@ -341,10 +341,10 @@ impl Task {
             }
             Offline::Refuse => self.session.take_unsent(|_| true),
         };
+        self.dispatch.store_changes(&mut self.session);
         for (ticket, message) in refused {
             self.dispatch.published(ticket, Err(PublishError::Offline(Box::new(message))));
         }
-        self.pass_events();
     }
 
     fn command(&mut self, now: Instant, command: Command) {
@@ -359,7 +359,7 @@ impl Task {
                 }
             }
             Command::Cancel { ticket, done } => {
-                if let Some(message) = self.session.cancel(ticket) {
+                if let Some(message) = self.dispatch.take_back(&mut self.session, ticket) {
                     self.dispatch.published(ticket, Err(PublishError::Cancelled));
                     let _ = done.send(message);
                 }

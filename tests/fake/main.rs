@@ -11,6 +11,7 @@ mod connect;
 mod disconnect;
 mod hooks;
 mod hostile;
+mod outgoing;
 mod publish;
 mod reconnect;
 mod request;

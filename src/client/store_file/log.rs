@@ -10,7 +10,7 @@ use crate::session::{Change, Entry, Ledger, Message, Ticket};
 
 use super::StoreError;
 use super::record::{
-    self, END, FILE_HEAD_BYTES, HEAD_BYTES, Head, Outline, Times, append_change, append_client,
+    self, FILE_HEAD_BYTES, HEAD_BYTES, Head, Outline, Times, append_change, append_client,
     append_message,
 };
 
@@ -156,7 +156,7 @@ impl Log {
             let taken = Read::by_ref(&mut input).take(head.length.into()).read_to_end(&mut body);
             taken.map_err(read)?;
             if !head.fits(&body) {
-                let unwritten = body.last() != Some(&END) && is_zero(&mut input).map_err(read)?;
+                let unwritten = body.last() == Some(&0) && is_zero(&mut input).map_err(read)?;
                 if unwritten || salvage {
                     break;
                 }
@@ -505,3 +505,6 @@ const COMPACT_FROM: u64 = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
 /// How much of a buffer is kept from one write to the next.
 const KEPT_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -299,6 +299,14 @@ impl Store {
         self.0.lock().log.append(change);
     }
 
+    /// Writes what is noted, if the disk lets it; it is written later otherwise.
+    pub(super) fn write(&self) {
+        let mut state = self.0.lock();
+        if let Err(error) = state.check().and_then(|()| state.log.flush()) {
+            tracing::debug!(%error, "changes are stored later");
+        }
+    }
+
     /// Writes what is noted, and waits until it is durable.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
         let mut state = self.0.lock();

@@ -258,7 +258,7 @@ pub(super) const HEAD_BYTES: usize = 12;
 /// A kind and the end.
 const SHORTEST_BODY: u32 = 2;
 /// Ends every body. A block that the file system never wrote reads as zeros, and so not as this.
-pub(super) const END: u8 = 0x5A;
+const END: u8 = 0x5A;
 
 const CLIENT: u8 = 1;
 const MESSAGE: u8 = 2;
