@@ -106,7 +106,7 @@ async fn request(
     let version = client.version;
     let printer = Printer::start();
     let session = Session::new(Tool::Rr, log, client, Some(printer.clone()))?;
-    let builder = session.builder_once(client)?;
+    let builder = session.builder_once(client)?.topic_aliases(plan.topic_aliases);
     let explanation = Explanation::default();
     let builder = explanation.watch(builder);
 

@@ -10,9 +10,12 @@
 mod support;
 
 mod bad_input;
+mod connecting;
+mod credentials;
 mod format;
 mod interop;
 mod lines;
+mod option_files;
 mod options;
 mod output;
 mod publish;
@@ -25,3 +28,4 @@ mod subscribe;
 #[cfg(all(feature = "socks5", feature = "tls", feature = "websocket"))]
 mod transcripts;
 mod watcher;
+mod wire;

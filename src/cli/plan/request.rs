@@ -22,8 +22,10 @@ pub struct RequestPlan {
     pub source: SourceOptions,
     /// The quality of service of the request.
     pub qos: QoS,
-    /// The properties of the request but the response topic and the correlation data.
+    /// The properties of the request but the response topic, the correlation data and the alias.
     pub properties: Properties,
+    /// Whether the topic is sent as an alias where the broker takes one.
+    pub topic_aliases: bool,
     /// What ties an answer to the request.
     pub correlation: Correlation,
     /// How to subscribe to the answers.
@@ -92,7 +94,8 @@ impl RequestPlan {
             response_topic,
             source: options.source.clone(),
             qos: options.qos,
-            properties: without_correlation(given)?,
+            properties: others(given)?,
+            topic_aliases: given.topic_alias().is_some(),
             correlation,
             // The others mean nothing before MQTT 5.
             filter_options: match is_5 {
@@ -122,10 +125,11 @@ fn check_source(source: &SourceOptions) -> Result<()> {
     Ok(())
 }
 
-fn without_correlation(given: PropertiesRef<'_>) -> Result<Properties> {
+/// Those that are sent as they are.
+fn others(given: PropertiesRef<'_>) -> Result<Properties> {
     let mut properties = Properties::new();
     for (property, value) in given {
-        if property != Property::CorrelationData {
+        if !matches!(property, Property::CorrelationData | Property::TopicAlias) {
             properties.push(property, value)?;
         }
     }
