@@ -96,6 +96,26 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Returns the reason that the broker gave, if it gave one.
+    pub fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            ConnectError::Refused { reason, .. }
+            | ConnectError::ServerDisconnect { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// The other server that the broker names, and whether it has moved there for good.
+    pub(super) fn server_reference(&self) -> Option<(&str, bool)> {
+        match self {
+            ConnectError::Refused { reason, properties }
+            | ConnectError::ServerDisconnect { reason, properties } => {
+                server_reference(*reason, properties)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns whether the same attempt may succeed later, with nothing changed on this side.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -453,6 +473,19 @@ pub enum DisconnectError {
     /// The connection failed before the DISCONNECT was written: the broker publishes the will.
     #[error("the connection was lost before the DISCONNECT was written")]
     Lost(#[source] Option<Arc<io::Error>>),
+}
+
+/// The server that a broker names besides a reason, and whether it has moved there for good.
+pub(super) fn server_reference(
+    reason: ReasonCode,
+    properties: &Properties,
+) -> Option<(&str, bool)> {
+    let reference = properties.as_ref().server_reference()?;
+    match reason {
+        ReasonCode::USE_ANOTHER_SERVER => Some((reference, false)),
+        ReasonCode::SERVER_MOVED => Some((reference, true)),
+        _ => None,
+    }
 }
 
 /// The text in quotes, or its beginning where it is long.

@@ -79,6 +79,12 @@ impl Handle {
         self.shared.mailbox.send(Command::Disconnect { reason, properties, done: None });
     }
 
+    /// Makes the next attempt to connect at once, see
+    /// [`Client::reconnect_now`](super::Client::reconnect_now).
+    pub fn reconnect_now(&self) {
+        self.shared.mailbox.send(Command::ReconnectNow);
+    }
+
     /// Stops reading the socket, see [`Client::pause_reading`](super::Client::pause_reading).
     pub fn pause_reading(&self) {
         self.shared.mailbox.set_reading_paused(true);

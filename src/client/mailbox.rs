@@ -86,6 +86,8 @@ pub(super) enum Command {
     },
     /// Ends the client without a word to the broker.
     Abort,
+    /// Connect at once instead of after the delay.
+    ReconnectNow,
     /// The last [`Client`](super::Client) was dropped.
     HandlesGone,
 }

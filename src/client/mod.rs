@@ -21,6 +21,7 @@
 mod acks;
 mod attempt;
 mod callbacks;
+mod dialing;
 mod dispatch;
 mod error;
 mod handle;
@@ -358,6 +359,12 @@ impl Client {
     /// Reads the socket again.
     pub fn resume_reading(&self) {
         self.shared.mailbox.set_reading_paused(false);
+    }
+
+    /// Makes the next attempt to connect at once, where the client waits for its time. Has no effect
+    /// while an attempt is under way or a connection is up.
+    pub fn reconnect_now(&self) {
+        self.shared.mailbox.send(Command::ReconnectNow);
     }
 
     /// Returns a watch of what the client is doing.

@@ -18,10 +18,11 @@ use crate::net::TlsConfig;
 #[cfg(feature = "websocket")]
 use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
-use crate::session::{Backoff, Config, Session, SessionLoss, Will};
+use crate::session::{Config, Session, SessionLoss, Will};
 
 use super::acks::Acks;
 use super::callbacks::{HookCaller, HookSet};
+use super::dialing::{Brokers, Dialing};
 use super::error::BuildError;
 use super::handle::Handle;
 use super::info::{Counters, State};
@@ -50,6 +51,8 @@ use super::{Client, ClientGuard};
 #[must_use = "a builder does nothing until `start` is called"]
 pub struct ClientBuilder {
     endpoint: Endpoint,
+    fallbacks: Vec<Endpoint>,
+    follow_redirects: bool,
     connect_options: ConnectOptions,
     config: Config,
     keep_alive: Duration,
@@ -187,6 +190,8 @@ impl ClientBuilder {
         config.receive_maximum = DEFAULT_RECEIVE_MAXIMUM;
         ClientBuilder {
             endpoint,
+            fallbacks: Vec::new(),
+            follow_redirects: true,
             connect_options: ConnectOptions::default(),
             keep_alive: Duration::from_secs(config.keep_alive.into()),
             config,
@@ -206,6 +211,34 @@ impl ClientBuilder {
 
     pub(super) fn from_url(url: &str) -> Result<ClientBuilder, EndpointError> {
         Endpoint::parse(url).map(ClientBuilder::new)
+    }
+
+    /// Adds a broker to go to when those before it cannot be reached or have no time. They are tried
+    /// in turn, one round at once and the next ones after the delay of
+    /// [`reconnect`](Self::reconnect). A lost connection is made again at the same broker first.
+    ///
+    /// User name and password are those of the first URL or of the builder; in this one they have no
+    /// effect. Sessions are each broker's own, unless they are a cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`] says what is wrong with the URL.
+    pub fn fallback(mut self, url: &str) -> Result<Self, EndpointError> {
+        self.fallbacks.push(Endpoint::parse(url)?);
+        Ok(self)
+    }
+
+    /// Sets whether the client goes where the broker sends it with [`USE_ANOTHER_SERVER`] or
+    /// [`SERVER_MOVED`] and a Server Reference (§4.11): to the host and port of it, with the same
+    /// kind of transport, and never from TLS to a plain connection. After five in a row it waits as
+    /// after a failure. A server that has moved is remembered until the client ends. Default `true`.
+    /// 5.0 only.
+    ///
+    /// [`USE_ANOTHER_SERVER`]: crate::codec::ReasonCode::USE_ANOTHER_SERVER
+    /// [`SERVER_MOVED`]: crate::codec::ReasonCode::SERVER_MOVED
+    pub fn follow_redirects(mut self, follow_redirects: bool) -> Self {
+        self.follow_redirects = follow_redirects;
+        self
     }
 
     /// Sets the protocol version. Default 3.1.1.
@@ -469,12 +502,9 @@ impl ClientBuilder {
         });
         let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };
-        let (backoff, longest_delay) = match self.reconnect {
-            Reconnect::Never => (None, Duration::ZERO),
-            Reconnect::Backoff { first, max } => {
-                let seed = random.hash_one("backoff");
-                (Some(Backoff::new(first, max, STABLE_AFTER, seed)), max)
-            }
+        let delays = match self.reconnect {
+            Reconnect::Never => None,
+            Reconnect::Backoff { first, max } => Some((first, max)),
         };
         let (config, seed) = (Arc::new(config), random.hash_one("session"));
         let session = match &restored {
@@ -488,14 +518,13 @@ impl ClientBuilder {
             session,
             HookCaller::new(self.hooks, handle),
             Arc::clone(&inbox),
-            Dialing {
-                endpoint: self.endpoint,
-                options: Arc::new(connect_options),
-                client_id: None,
-                backoff,
-                longest_delay,
-                retry_first: self.retry_first_connect,
-            },
+            Dialing::new(
+                Brokers::new(self.endpoint, self.fallbacks, self.follow_redirects),
+                connect_options,
+                delays,
+                self.retry_first_connect,
+                random.hash_one("backoff"),
+            ),
         );
         if let Some(restored) = restored {
             task.await_restored(&restored);
@@ -517,20 +546,5 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// How connections are made, and made again.
-pub(super) struct Dialing {
-    pub(super) endpoint: Endpoint,
-    pub(super) options: Arc<ConnectOptions>,
-    /// The client identifier, once a hook has changed that of the session.
-    pub(super) client_id: Option<Box<str>>,
-    /// `None` when there are no further attempts.
-    pub(super) backoff: Option<Backoff>,
-    /// The delay where only somebody's intervention can help.
-    pub(super) longest_delay: Duration,
-    pub(super) retry_first: bool,
-}
-
-/// How long a connection must last for the back-off to begin again.
-const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// Bounds what a broker may have under way to a slow consumer.
 const DEFAULT_RECEIVE_MAXIMUM: u16 = 1000;

@@ -28,13 +28,14 @@ use crate::session::{
 
 use super::OutgoingMessage;
 use super::callbacks::HookCaller;
+use super::dialing::Dialing;
 use super::dispatch::{Connection, Dispatch, Drain, Expiry};
 use super::error::{DisconnectError, PublishError, RequestError};
 use super::handle::{subscribe_bytes, unsubscribe_bytes};
 use super::hooks::LogLevel;
 use super::info::{CloseReason, State};
 use super::mailbox::Command;
-use super::options::{Dialing, Offline, OutgoingQueue, Overflow};
+use super::options::{Offline, OutgoingQueue, Overflow};
 use super::shared::Shared;
 use super::store_file::{Restored, Store, StoreError};
 use super::stream::Queue;
@@ -52,7 +53,8 @@ pub(super) struct Task {
     batch: Vec<Command>,
     timer: Option<Pin<Box<Sleep>>>,
     farewell: Option<Farewell>,
-    ever_connected: bool,
+    /// Somebody does not want to wait for the next attempt.
+    hurried: bool,
     /// Attempts since the last connection.
     attempts: u32,
 }
@@ -89,7 +91,7 @@ impl Task {
             batch: Vec::new(),
             timer: None,
             farewell: None,
-            ever_connected: false,
+            hurried: false,
             attempts: 0,
         }
     }
@@ -127,7 +129,12 @@ impl Task {
             let attempt = self.attempts.saturating_add(1);
             self.shared.state.send_replace(State::Waiting { delay, attempt });
             let until = now().checked_add(delay);
-            if let Err(reason) = poll_fn(|cx| self.poll_offline(cx, until)).await {
+            self.hurried = false;
+            let waited = poll_fn(|cx| match self.poll_offline(cx, until) {
+                Poll::Pending if self.hurried => Poll::Ready(Ok(())),
+                polled => polled,
+            });
+            if let Err(reason) = waited.await {
                 return reason;
             }
         }
@@ -425,6 +432,7 @@ impl Task {
                     let _ = done.send(Err(DisconnectError::Closed));
                 }
             }
+            Command::ReconnectNow => self.hurried = true,
             Command::HandlesGone => {
                 let by = now + DROP_GRACE;
                 self.farewell.get_or_insert(Farewell::HandlesGone { by });

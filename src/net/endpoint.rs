@@ -182,6 +182,24 @@ impl Endpoint {
         }
     }
 
+    /// Returns the endpoint that a Server Reference (MQTT 5.0 §4.11) sends a client of this one to:
+    /// `host`, `host:port` or a URL. The first two keep scheme and path, and without a port have the
+    /// usual one. `None` for what is neither, for a way from TLS to a plain connection, and where
+    /// this endpoint is a Unix socket or a URL names one.
+    pub fn redirected(&self, reference: &str) -> Option<Endpoint> {
+        if self.scheme == Scheme::Unix {
+            return None;
+        }
+        if reference.contains("://") {
+            let there = Endpoint::parse(reference).ok()?;
+            let safe = there.scheme.is_tls() || !self.scheme.is_tls();
+            return Some(there).filter(|there| safe && there.scheme != Scheme::Unix);
+        }
+        let (host, port) = parse_host_port(reference).ok()?;
+        let there = Endpoint::new(self.scheme, host, port.unwrap_or(self.scheme.default_port()));
+        Some(Endpoint { path: self.path.clone(), ..there })
+    }
+
     /// Creates an endpoint for MQTT over plain TCP.
     pub fn tcp(host: impl Into<String>, port: u16) -> Endpoint {
         Endpoint::new(Scheme::Mqtt, host, port)
@@ -476,6 +494,29 @@ const MAX_PRINTED_CHARS: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_reference_keeps_the_kind_of_transport() {
+        for (here, reference, there) in [
+            ("mqtt://u:p@a", "b", Some("mqtt://b:1883")),
+            ("mqtts://a:1", "b:2", Some("mqtts://b:2")),
+            ("mqtts://a", "[::1]", Some("mqtts://[::1]:8883")),
+            ("wss://a/x", "b:443", Some("wss://b:443/x")),
+            ("mqtt://a", "mqtts://b", Some("mqtts://b:8883")),
+            ("mqtts://a", "wss://b/y", Some("wss://b:8883/y")),
+            ("mqtts://a", "mqtt://b", None),
+            ("wss://a", "ws://b", None),
+            ("unix:///a", "b", None),
+            ("mqtt://a", "unix:///b", None),
+            ("mqtt://a", "", None),
+            ("mqtt://a", "b:0", None),
+            ("mqtt://a", "b c", None),
+        ] {
+            let redirected = Endpoint::parse(here).unwrap().redirected(reference);
+            let redirected = redirected.map(|endpoint| endpoint.to_string());
+            assert_eq!(redirected.as_deref(), there, "{here} {reference}");
+        }
+    }
 
     fn parts(url: &str) -> (Scheme, String, u16, Option<String>) {
         let endpoint = Endpoint::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));

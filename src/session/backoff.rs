@@ -33,13 +33,27 @@ impl Backoff {
 
     /// The time to wait before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
+        let bound = self.next_bound();
+        // Rounding up to a whole factor would overflow the longest of durations.
+        Duration::try_from_secs_f64(bound.as_secs_f64() * self.random.unit()).unwrap_or(bound)
+    }
+
+    /// The time to wait before the next attempt at a broker that has asked to be left alone: as if
+    /// four attempts had failed already, and no less than half of the bound.
+    pub fn next_slow_delay(&mut self) -> Duration {
+        self.attempts = self.attempts.max(SLOW_FROM);
+        let half = self.next_bound() / 2;
+        let rest = half.as_secs_f64() * self.random.unit();
+        half.saturating_add(Duration::try_from_secs_f64(rest).unwrap_or(half))
+    }
+
+    fn next_bound(&mut self) -> Duration {
         let bound = 1u32
             .checked_shl(self.attempts)
             .and_then(|factor| self.first.checked_mul(factor))
             .map_or(self.max, |bound| bound.min(self.max));
         self.attempts = self.attempts.saturating_add(1);
-        // Rounding up to a whole factor would overflow the longest of durations.
-        Duration::try_from_secs_f64(bound.as_secs_f64() * self.random.unit()).unwrap_or(bound)
+        bound
     }
 
     /// Notes that a connection was accepted.
@@ -56,6 +70,9 @@ impl Backoff {
         }
     }
 }
+
+/// So many failed attempts a broker counts for that wants to be left alone.
+const SLOW_FROM: u32 = 4;
 
 /// SplitMix64 (Steele, Lea and Flood 2014): eight bytes of state are enough to spread clients.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ mod hostile;
 mod outgoing;
 mod publish;
 mod reconnect;
+mod redirect;
 mod request;
 mod slow;
 mod store;

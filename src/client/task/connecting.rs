@@ -43,7 +43,7 @@ impl Task {
                 Err(outcome) => return *outcome,
             }
         } else {
-            (self.dialing.endpoint.clone(), Arc::clone(&self.dialing.options))
+            (self.dialing.endpoint().clone(), Arc::clone(&self.dialing.options))
         };
         self.dispatch.hooks.log(LogLevel::Debug, || format!("connecting to {endpoint}"));
         let deadline = now().checked_add(options.connect_timeout);
@@ -73,7 +73,7 @@ impl Task {
         let until = now().checked_add(after);
         let unchanged = self.dialing.client_id.as_deref().unwrap_or(self.session.client_id());
         let unchanged: Box<str> = unchanged.into();
-        let endpoint = self.dialing.endpoint.clone();
+        let endpoint = self.dialing.endpoint().clone();
         let mut attempt = Attempt::new(self.attempts, endpoint, &unchanged, &self.config, options);
         self.dispatch.hooks.on_pre_connect(&mut attempt);
         for by in [BeforeConnectBy::Closure, BeforeConnectBy::Object] {
@@ -112,7 +112,7 @@ impl Task {
             Outcome::Stopped => return ControlFlow::Break(self.stopped()),
             Outcome::ConnectFailed(error) => {
                 self.shared.counters.connect_failures.add(1);
-                let planned = self.retry_delay(&error);
+                let planned = self.dialing.handle_failure(&error);
                 let delay = self.dispatch.hooks.on_retry(Failure::Connect(&error), planned);
                 tracing::warn!(error = %chain(&error), ?delay, "could not connect");
                 self.log_loss("could not connect", &error, delay);
@@ -120,17 +120,10 @@ impl Task {
                 delay.ok_or(CloseReason::ConnectFailed(error))
             }
             Outcome::Disconnected { cause, accepted_at } => {
-                self.ever_connected = true;
                 self.attempts = 0;
                 let ours = cause.by() == DisconnectedBy::User && cause.is_final();
-                let planned = match &mut self.dialing.backoff {
-                    Some(backoff) if !cause.is_final() && self.farewell.is_none() => {
-                        backoff.handle_connected(accepted_at);
-                        backoff.handle_disconnected(now());
-                        Some(backoff.next_delay())
-                    }
-                    _ => None,
-                };
+                let planned = self.dialing.handle_loss(&cause, accepted_at, now());
+                let planned = planned.filter(|_| self.farewell.is_none());
                 let delay = if ours || self.farewell.is_some() {
                     planned
                 } else {
@@ -171,17 +164,6 @@ impl Task {
             };
             format!("{what}: {}; {next}", chain(error))
         });
-    }
-
-    fn retry_delay(&mut self, error: &ConnectError) -> Option<Duration> {
-        let backoff = self.dialing.backoff.as_mut()?;
-        match (self.ever_connected, error.is_retryable()) {
-            (false, true) if self.dialing.retry_first => Some(backoff.next_delay()),
-            (false, _) => None,
-            (true, true) => Some(backoff.next_delay()),
-            // What worked before may work again, once somebody has seen to it.
-            (true, false) => Some(self.dialing.longest_delay),
-        }
     }
 
     /// Puts together what the session and the link say of the end of a connection.
