@@ -18,6 +18,16 @@ impl Order<'_> {
         given.max_by_key(|id| self.place(id)).copied()
     }
 
+    /// How many values of `first` stand before the last `second`.
+    pub fn count_before(self, first: &str, second: &str) -> usize {
+        let indices = match self.place(first) {
+            Some(_) => self.0.indices_of(first),
+            None => None,
+        };
+        let end = self.place(second);
+        indices.into_iter().flatten().filter(|index| Some(*index) < end).count()
+    }
+
     fn place(self, id: &str) -> Option<usize> {
         let matches = self.0;
         // An option that this tool does not have is one that is not given.

@@ -94,6 +94,7 @@ mod testing {
         SubscribePlan::new(
             &options.subscribe,
             &ClientPlan::new(Tool::Sub, &options.client, &matches)?,
+            &matches,
         )
     }
 }

@@ -1,10 +1,11 @@
 //! What midge_sub does.
 
 use anyhow::{Context, Result, bail};
+use clap::ArgMatches;
 
 use super::ClientPlan;
 use crate::{
-    cli::opts::SubscribeOptions,
+    cli::{opts::SubscribeOptions, order::Order},
     codec::{Properties, RetainHandling, SubscribeOptions as FilterOptions, TopicFilter, Version},
 };
 
@@ -47,7 +48,11 @@ impl SubscribePlan {
     ///
     /// # Errors
     /// No filter, one that is not a topic filter, and options that contradict each other.
-    pub fn new(options: &SubscribeOptions, client: &ClientPlan) -> Result<Self> {
+    pub fn new(
+        options: &SubscribeOptions,
+        client: &ClientPlan,
+        matches: &ArgMatches,
+    ) -> Result<Self> {
         let selection = &options.selection;
         if selection.no_retained && selection.retained_only {
             bail!("-R and --retained-only leave no message: choose one of them");
@@ -67,9 +72,13 @@ impl SubscribePlan {
             // As in mosquitto_sub, the others mean nothing there.
             _ => FilterOptions { qos: options.qos, ..FilterOptions::default() },
         };
-        let url_topic = client.url_topic.as_ref().map(|(topic, _)| ("-L", topic));
-        let given = options.topics.iter().map(|topic| ("-t", topic)).chain(url_topic);
+        let mut given: Vec<_> = options.topics.iter().map(|topic| ("-t", topic)).collect();
+        if let Some((topic, _)) = &client.url_topic {
+            let place = Order(matches).count_before("topics", "url");
+            given.insert(place.min(given.len()), ("-L", topic));
+        }
         let filters: Vec<_> = given
+            .into_iter()
             .map(|(option, topic)| Ok((topic_filter(option, topic)?, filter_options)))
             .collect::<Result<_>>()?;
         let unsubscribe = topic_filters("-U", &options.unsubscribe)?;
@@ -112,7 +121,7 @@ mod tests {
         let url = "-L mqtt://u:p@url:1/topic";
         let filters = subscribe(&format!("-t a {url} -t b/#")).unwrap().filters;
         let filters: Vec<_> = filters.iter().map(|(filter, _)| &**filter).collect();
-        assert_eq!(filters, ["a", "b/#", "topic"]);
+        assert_eq!(filters, ["a", "topic", "b/#"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::intake::{Backlog, Intake};
+use super::intake::Intake;
 use crate::{
     cli::{
         Tool,
@@ -83,7 +83,6 @@ const VARIABLES: [&str; 14] = [
 pub(super) async fn run(
     plan: ExecPlan,
     mut intake: Intake<'_>,
-    backlog: Backlog,
     log: LogOptions,
 ) -> Result<(), Failure> {
     let plan = Arc::new(plan);
@@ -104,10 +103,10 @@ pub(super) async fn run(
                     if outcome.is_ok() {
                         outcome = Err(failure);
                     }
+                    intake.failed();
                 } else {
-                    message.ack();
+                    intake.succeeded(&message);
                 }
-                backlog.done(1);
             }
             message = intake.next(), if more && running.len() < plan.jobs => match message {
                 Some(message) => {

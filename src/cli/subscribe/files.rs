@@ -14,11 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{
-    file_name::file_path,
-    intake::{Backlog, Intake},
-    publish_of_owned,
-};
+use super::{file_name::file_path, intake::Intake, publish_of_owned};
 use crate::{
     cli::{
         Tool,
@@ -43,7 +39,6 @@ pub(super) async fn run(
     plan: FilesPlan,
     format: Format,
     mut intake: Intake<'_>,
-    backlog: Backlog,
     log: LogOptions,
 ) -> Result<(), Failure> {
     let mut files = Files::new(plan, format, log);
@@ -60,8 +55,7 @@ pub(super) async fn run(
         });
         let (back, batch, (count, outcome)) = written.await.context("writing files failed")?;
         files = back;
-        batch.iter().take(count).for_each(Message::ack);
-        backlog.done(batch.len() as u64);
+        batch.iter().take(count).for_each(|message| intake.succeeded(message));
         outcome?;
     }
     Ok(())

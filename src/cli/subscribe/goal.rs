@@ -138,7 +138,8 @@ pub(super) fn receive(
                 return Flow::Continue;
             }
         };
-        if selection.removes(message) {
+        // What is worked on is removed when that has gone well.
+        if selection.removes(message) && !matches!(goal, Goal::Intake(_)) {
             removals.begin(message.topic(), handle);
         }
         let flow = if shown { goal.message(message, handle) } else { Flow::Taken };

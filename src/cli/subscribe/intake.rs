@@ -5,6 +5,7 @@ use std::{future, sync::Arc};
 
 use tokio::sync::watch;
 
+use super::retained::Removals;
 use crate::client::{Client, ClientBuilder, Handle, Inbox, Message};
 
 /// With more messages, or more bytes of payload, waiting the socket is not read.
@@ -59,7 +60,7 @@ impl Backlog {
     }
 
     /// So many more messages are dealt with.
-    pub(super) fn done(&self, count: u64) {
+    fn done(&self, count: u64) {
         self.0.send_modify(|progress| progress.done += count);
     }
 
@@ -92,12 +93,35 @@ pub(super) struct Intake<'i> {
     inbox: &'i mut Inbox,
     backlog: Backlog,
     progress: watch::Receiver<Progress>,
+    removals: Option<Removals>,
 }
 
 impl<'i> Intake<'i> {
-    pub(super) fn new(client: Client, inbox: &'i mut Inbox, backlog: Backlog) -> Self {
+    /// With `removals`, retained messages are removed from the broker once they are dealt with.
+    pub(super) fn new(
+        client: Client,
+        inbox: &'i mut Inbox,
+        backlog: Backlog,
+        removals: Option<Removals>,
+    ) -> Self {
         let progress = backlog.0.subscribe();
-        Self { client, inbox, backlog, progress }
+        Self { client, inbox, backlog, progress, removals }
+    }
+
+    /// The message was dealt with as it should.
+    pub(super) fn succeeded(&self, message: &Message) {
+        message.ack();
+        if let Some(removals) = &self.removals
+            && message.retain()
+        {
+            removals.begin(message.topic(), &self.client.handle());
+        }
+        self.backlog.done(1);
+    }
+
+    /// It was not; whether it is acknowledged is not decided here.
+    pub(super) fn failed(&self) {
+        self.backlog.done(1);
     }
 
     /// Waits for the next message; `None` when there are to be no more.

@@ -99,7 +99,7 @@ const SMALL_COUNT: u64 = 20;
 pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     let command = SubscribeCommand::from_arg_matches(matches)?;
     let client = ClientPlan::new(Tool::Sub, &command.client, matches)?;
-    let plan = SubscribePlan::new(&command.subscribe, &client)?;
+    let plan = SubscribePlan::new(&command.subscribe, &client, matches)?;
     let delivery = DeliveryPlan::new(&command.delivery, &command.watch, &client)?;
     let log = command.client.log;
     connect::run(log, subscribe(&client, plan, delivery, command.output, log))
@@ -173,18 +173,19 @@ async fn subscribe(
         }
     };
     let work = async {
-        let intake = Intake::new(client.clone(), &mut inbox, backlog.clone());
+        let removing = plan.selection.remove_retained.then(|| removals.clone());
+        let intake = Intake::new(client.clone(), &mut inbox, backlog.clone(), removing);
         match delivery {
             DeliveryPlan::Print | DeliveryPlan::Watch | DeliveryPlan::Rate => {
                 all_there.await?;
                 ticker.finish(&printer);
             }
             DeliveryPlan::Exec(plan) => {
-                let commands = exec::run(plan, intake, backlog.clone(), log);
+                let commands = exec::run(plan, intake, log);
                 deal_with_all(commands, all_there, &backlog).await?;
             }
             DeliveryPlan::Files(plan) => {
-                let files = files::run(plan, output.into_format(), intake, backlog.clone(), log);
+                let files = files::run(plan, output.into_format(), intake, log);
                 deal_with_all(files, all_there, &backlog).await?;
             }
         }

@@ -254,3 +254,32 @@ fn options_that_cannot_be_are_refused() {
     refused(&["--rotate", "1k"], "--output");
     refused(&["--output", ".", "--rotate", "1x"], "must be a number of bytes");
 }
+
+#[test]
+fn a_broker_restart_in_the_middle_loses_no_message() {
+    let config = "allow_anonymous true\npersistence true\npersistence_location @DIR@/\n\
+                  max_queued_messages 0\n";
+    let Some(mut broker) = Broker::with_config(config) else { return };
+    let session = ["-i", "worker", "-c", "-q", "1", "-t", "job"];
+    subscribe(&broker, &[&session[..], &["-E"]].concat()).success();
+    let lines: String = (0..60).map(|number| format!("{number}\n")).collect();
+    publish_lines(&broker, "job", &format!("{lines}end\n"));
+    // The last message ends midge_sub as an operator would.
+    let text = "read -r n; if test $n = end; then kill $PPID; else echo $n; fi";
+    let args = [&session[..], &["--jobs", "2"], &script(text, broker.dir())].concat();
+    let mut running = Running::start_unread(to(&broker, midge_sub()).args(args));
+    let mut stdout = running.stdout();
+    let mut printed = String::new();
+    while !printed.contains("20\n") {
+        assert!(stdout.read_line(&mut printed).unwrap() > 0);
+    }
+    broker.stop();
+    broker.start_again();
+    running.collect(stdout);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    printed.push_str(&outcome.stdout());
+    for line in lines.lines() {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is missing in {printed}");
+    }
+}

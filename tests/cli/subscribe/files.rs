@@ -143,3 +143,28 @@ fn a_full_disk_cuts_no_message_in_two() {
     let text = read(dir.path(), "x.log");
     assert!(text.len() >= 3 * 401 && text.len().is_multiple_of(401), "{}", text.len());
 }
+
+#[test]
+fn a_broker_restart_in_the_middle_loses_and_doubles_no_line() {
+    let config = "allow_anonymous true\npersistence true\npersistence_location @DIR@/\n\
+                  max_queued_messages 0\nautosave_interval 1\nautosave_on_changes true\n";
+    let Some(mut broker) = Broker::with_config(config) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let output = ["--output", dir.path().to_str().unwrap()];
+    let args = ["-i", "writer", "-c", "-q", "2", "-t", "line", "-C", "600", "-W", "60"];
+    let running = subscriber(&broker, 1, &[&args[..], &output].concat());
+    let lines: String = (0..600).map(|number| format!("{number}\n")).collect();
+    let (first, second) = lines.split_at(lines.find("300\n").unwrap());
+    publish_exactly_once(&broker, first);
+    broker.stop();
+    broker.start_again();
+    publish_exactly_once(&broker, second);
+    let outcome = running.wait();
+    outcome.said(0, "connecting again");
+    assert_eq!(read(dir.path(), "line.log"), lines);
+}
+
+fn publish_exactly_once(broker: &Broker, lines: &str) {
+    let args = ["-q", "2", "-l", "-t", "line"];
+    run_with(to(broker, midge_pub()).args(args), lines.as_bytes()).success();
+}

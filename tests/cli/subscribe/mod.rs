@@ -5,6 +5,7 @@ mod files;
 mod requests;
 mod retained;
 mod selection;
+mod transcripts;
 mod watch;
 
 use std::process::Command;

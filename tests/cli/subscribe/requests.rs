@@ -83,3 +83,17 @@ fn a_refused_unsubscribe_is_a_warning() {
     let text = "the broker refused to unsubscribe from \"a\": Not authorized (0x87) (\"no\")";
     outcome.said(0, text);
 }
+
+#[test]
+fn the_reason_of_refused_subscriptions_is_told() {
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x03\0\0\0").unwrap();
+        read_packet(&mut stream);
+        // Quota exceeded, with the reason string "at most 10".
+        stream.write_all(b"\x90\x11\0\x01\x0d\x1f\0\x0aat most 10\x97").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &["-V", "5", "-t", "a"]);
+    outcome.said(151, "refused all subscriptions: Quota exceeded (0x97) (\"at most 10\")");
+}

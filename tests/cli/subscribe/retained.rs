@@ -106,3 +106,37 @@ fn a_removal_that_is_refused_is_a_failure() {
         };
     }
 }
+
+#[test]
+fn only_what_was_written_is_removed() {
+    let Some(broker) = Broker::start() else { return };
+    retain(&broker, &["m/a", "m/b", "m/c"]);
+    let dir = tempfile::tempdir().unwrap();
+    let output = ["--output", dir.path().to_str().unwrap()];
+    let args = ["-t", "m/#", "--remove-retained", "--retained-only", "-W", "30"];
+    let args = [&args[..], &output].concat();
+    // A directory where the file of the second would have to be.
+    std::fs::create_dir_all(dir.path().join("m/b.log")).unwrap();
+    subscribe(&broker, &args).said(1, "b.log");
+    let left = subscribe(&broker, &["-t", "m/#", "--retained-only", "-W", "30"]);
+    let left = left.success().stdout();
+    assert!(left.contains("m/b\n"), "{left}");
+    std::fs::remove_dir(dir.path().join("m/b.log")).unwrap();
+    subscribe(&broker, &args).success();
+    for name in ["a", "b", "c"] {
+        let path = dir.path().join(format!("m/{name}.log"));
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with(&format!("m/{name}\n")));
+    }
+    let left = subscribe(&broker, &["-t", "m/#", "--retained-only", "-W", "30"]);
+    assert_eq!(left.success().stdout(), "");
+
+    // More than are on their way at a time, each of which takes its time.
+    let topics = retain_many(&broker, 50);
+    let args = ["-t", "many/#", "-q", "1", "--remove-retained", "--retained-only", "-W", "30"];
+    let printed = subscribe(&broker, &[&args[..], &["--exec", "sh", "-c", "cat; echo"]].concat());
+    let mut printed: Vec<String> = printed.success().stdout().lines().map(str::to_owned).collect();
+    printed.sort();
+    assert_eq!(printed, topics);
+    let left = subscribe(&broker, &["-t", "many/#", "--retained-only", "-W", "30"]);
+    assert_eq!(left.success().stdout(), "");
+}
