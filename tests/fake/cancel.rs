@@ -24,7 +24,7 @@ async fn dropped_after<F: IntoFuture>(polls: usize, future: F) -> bool {
 }
 
 /// Lets the driver do all that it can do now.
-async fn settle() {
+pub async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

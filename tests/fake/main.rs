@@ -1,6 +1,9 @@
 //! The client library against a scripted broker: every byte both ways is spelled out, and brokers
 //! that misbehave are as easy to have as those that do not.
 
+#[path = "../session/model.rs"]
+#[allow(dead_code, reason = "the tests of the session use more of it")]
+mod model;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,6 +12,7 @@ mod attempts;
 mod cancel;
 mod connect;
 mod disconnect;
+mod futures;
 mod hooks;
 mod hostile;
 mod outgoing;
