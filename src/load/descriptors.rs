@@ -5,6 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Open files of the process besides its connections: standard streams, event queues, output files.
 const RESERVE: u64 = 64;
 
+/// More processes than this would be busy with themselves.
+const MOST_PROCESSES: u32 = 64;
+
 /// The plan needs more open files than this process can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -47,6 +50,27 @@ pub(crate) fn provide(clients: u32, per_client: u64) -> Result<u64, TooFewDescri
     Err(TooFewDescriptors { needed, limit, most })
 }
 
+/// How many processes `clients` connections of `per_client` descriptors have to be dealt to, so that
+/// each fits into the hard limit.
+///
+/// # Errors
+/// [`TooFewDescriptors`] when that would be more than [`MOST_PROCESSES`].
+pub(crate) fn processes(clients: u32, per_client: u64) -> Result<u32, TooFewDescriptors> {
+    let limits = getrlimit(Resource::Nofile);
+    let limit = limits.maximum.or(limits.current).unwrap_or(u64::MAX);
+    processes_within(limit, clients, per_client)
+}
+
+fn processes_within(limit: u64, clients: u32, per_client: u64) -> Result<u32, TooFewDescriptors> {
+    let each = limit.saturating_sub(RESERVE) / per_client.max(1);
+    let needed = u64::from(clients) * per_client + RESERVE;
+    let most = each.saturating_mul(MOST_PROCESSES.into());
+    if each == 0 || most < clients.into() {
+        return Err(TooFewDescriptors { needed, limit, most });
+    }
+    Ok(u64::from(clients).div_ceil(each).try_into().unwrap_or(MOST_PROCESSES).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +89,18 @@ mod tests {
         assert!(text.contains(&format!("ulimit -Hn {needed}")), "{text}");
         let embedded = provide(u32::MAX, 2).unwrap_err();
         assert_eq!(embedded.most, (hard - RESERVE) / 2);
+    }
+
+    #[test]
+    fn clients_are_dealt_to_as_many_processes_as_they_need() {
+        assert_eq!(processes_within(20_000, 19_936, 1), Ok(1));
+        assert_eq!(processes_within(20_000, 19_937, 1), Ok(2));
+        assert_eq!(processes_within(20_000, 100_000, 1), Ok(6));
+        assert_eq!(processes_within(20_000, 100_000, 2), Ok(11));
+        assert_eq!(processes_within(u64::MAX, u32::MAX, 2), Ok(1));
+        let error = processes_within(100, 10_000, 1).unwrap_err();
+        assert_eq!((error.needed, error.most), (10_064, 36 * 64));
+        assert!(processes_within(60, 1, 1).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Identity, Life, Profile, Seed, Shard, Slo, Sources, Template, TooFewPorts, Traffic,
-    descriptors::TooFewDescriptors,
+    descriptors::{self, TooFewDescriptors},
 };
 #[cfg(feature = "tls")]
 use crate::net::TlsConfig;
@@ -129,6 +129,8 @@ pub struct Plan {
     pub seed: Seed,
     /// Which of the clients this process starts. Default all of them.
     pub shard: Shard,
+    /// Which of the processes of this machine it is that share the local ports. Default the only one.
+    pub process: Shard,
     /// When the first client of the plan is meant to start; `None` for at once. Default `None`.
     pub start_at: Option<Timestamp>,
     /// What the load has to reach. Default nothing but that no client fails or loses its connection.
@@ -159,10 +161,24 @@ impl Plan {
             workers: NonZeroU32::MIN,
             seed: Seed::random(),
             shard: Shard::default(),
+            process: Shard::default(),
             start_at: None,
             objectives: Vec::new(),
             abort_after: None,
         }
+    }
+
+    /// How many processes it takes to have as many open files as the plan needs.
+    ///
+    /// # Errors
+    /// When the hard limit is too low for any reasonable number of them.
+    pub fn processes(&self) -> Result<u32, TooFewDescriptors> {
+        descriptors::processes(self.share(), self.descriptors_per_client())
+    }
+
+    /// How many open files a client takes in this process.
+    pub(crate) fn descriptors_per_client(&self) -> u64 {
+        if self.target == Target::Embedded { 2 } else { 1 }
     }
 
     /// How many clients this process starts.

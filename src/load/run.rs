@@ -104,7 +104,7 @@ pub async fn run(
 ) -> Result<Report, StartError> {
     plan.check()?;
     let embedded = plan.target == Target::Embedded;
-    let nofile = descriptors::provide(plan.share(), if embedded { 2 } else { 1 })?;
+    let nofile = descriptors::provide(plan.share(), plan.descriptors_per_client())?;
     tokio::pin!(interrupt);
     let (sink, located) = match &plan.target {
         Target::Embedded => {
@@ -122,7 +122,8 @@ pub async fn run(
         }
     };
     let Located { route, found, lookup } = located;
-    let ports = PortPlan::new(&plan.sources, &found, plan.share(), plan.seed.0)?;
+    let clients = plan.share().saturating_mul(plan.process.count);
+    let ports = PortPlan::new(&plan.sources, &found, clients, plan.seed.0)?;
     if let Some(ports) = &ports {
         ports.check()?;
     }
@@ -272,7 +273,11 @@ impl Crew {
                 session: Arc::clone(&session),
                 route: Arc::clone(&route),
                 start,
-                ports: ports.clone().map(|ports| Ports::new(ports, index, count.get())),
+                ports: ports.clone().map(|ports| {
+                    let process = &plan.process;
+                    let first = process.index.saturating_add(process.count.saturating_mul(index));
+                    Ports::new(ports, first, process.count.saturating_mul(count.get()))
+                }),
                 pace: Pace::new(start, plan.profile.clone(), plan.clients, first, stride),
                 fate: Fate::new(&plan.life, first, stride.get()),
                 in_progress: share(plan.in_progress.get(), index, count),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use hdrhistogram::{Counter, Histogram};
+use serde::{Deserialize, Serialize};
 
 use super::failure::FailureClass;
 
@@ -373,7 +374,7 @@ impl Counters {
 }
 
 /// How many clients have come how far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counts {
     /// Clients that have started to connect: `connected + failed + pending`.
@@ -399,6 +400,22 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The sum with those of another part of the load.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            attempted: self.attempted + other.attempted,
+            connected: self.connected + other.connected,
+            failed: self.failed + other.failed,
+            dropped: self.dropped + other.dropped,
+            left: self.left + other.left,
+            returned: self.returned + other.returned,
+            return_failed: self.return_failed + other.return_failed,
+            pongs: self.pongs + other.pongs,
+            published: self.published + other.published,
+            received: self.received + other.received,
+        }
+    }
+
     /// Clients whose outcome is not known yet.
     pub fn pending(&self) -> u32 {
         self.attempted.saturating_sub(self.connected).saturating_sub(self.failed)

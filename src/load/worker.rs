@@ -8,6 +8,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -94,6 +95,13 @@ pub struct Trouble {
     pub class: FailureClass,
     /// The error in its own words.
     pub text: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, client, class, text } = self;
+        write!(f, "{:.1}s {client} {}: {text}", at.as_secs_f64(), class.name())
+    }
 }
 
 /// What one worker is to do, and where it reports.
@@ -405,7 +413,8 @@ impl Worker {
                     desk.wheel.arm(number, deadline);
                     return;
                 }
-                self.serve(number, now);
+                // What the connect took is part of it.
+                self.serve(number, Instant::now());
             }
             Err(OpenError { class, text, .. }) => {
                 let then = desk.fail(g, intended, back.is_some(), class, now, text);

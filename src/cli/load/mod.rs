@@ -1,5 +1,6 @@
 //! `midge_conn`: opens very many connections to a broker, holds them, and reports how they fared.
 
+mod fanout;
 mod output;
 mod plan;
 mod progress;

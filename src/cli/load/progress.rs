@@ -93,8 +93,7 @@ impl Display {
     }
 
     fn show_trouble(&self, trouble: &Trouble) {
-        let Trouble { at, client, class, text, .. } = trouble;
-        let line = format!("{} {client} {}: {text}", seconds(*at), class.name());
+        let line = trouble.to_string();
         match &self.style {
             Style::Bar { bar, .. } => bar.suspend(|| stdio::report(self.tool, &line)),
             _ => stdio::report(self.tool, &line),

@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Command};
 use tokio::{runtime, sync::oneshot};
 
-use super::{output::Output, plan::plan, progress::Display, screen};
+use super::{fanout, output::Output, plan::plan, progress::Display, screen};
 use crate::{
     cli::{
         Tool,
@@ -13,7 +13,7 @@ use crate::{
         signals::Signals,
         stdio::Stdout,
     },
-    load::{self, Outcome, Plan, Report, StartError},
+    load::{Outcome, Plan, Report, Shard, StartError},
 };
 
 /// The options of the verb.
@@ -47,6 +47,9 @@ pub(super) fn command() -> Command {
 /// Whatever keeps the load from starting, from being reported, or from succeeding.
 pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     let usage = |error| Failure::new(Exit::Usage, error);
+    if let Some(part) = &options.pace.part {
+        return serve(options, part);
+    }
     let plan = plan(options).map_err(usage)?;
     let mut json = options.report.json.as_deref().map(Output::open).transpose().map_err(usage)?;
     let runtime = runtime::Builder::new_current_thread()
@@ -66,6 +69,20 @@ pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     verdict(&report, signal)
 }
 
+/// Runs one part of the load for the process that has started this one.
+fn serve(options: &LoadOptions, part: &Shard) -> Result<Exit, Failure> {
+    let plan = plan(options).map_err(|error| Failure::new(Exit::Usage, error));
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(|error| Failure::new(Exit::NotStarted, error))?;
+    let exit = runtime.block_on(fanout::serve(plan, part, options.report.verbose));
+    // Standard input is still being read.
+    runtime.shutdown_background();
+    exit
+}
+
 /// Runs the load until its end or a signal. The second signal ends the program without a report.
 async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exit>), Failure> {
     let not_started = |error| Failure::new(Exit::NotStarted, error);
@@ -73,8 +90,9 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
         Signals::new().context("cannot take over the signals").map_err(not_started)?;
     let (interrupt, interrupted) = oneshot::channel::<()>();
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
-    let running = load::run(
+    let running = fanout::run(
         plan,
+        options.pace.processes,
         async move {
             // The sender lives as long as the load.
             let _ = interrupted.await;
@@ -92,13 +110,13 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
             }
         }
     };
-    match (outcome, signal) {
+    match (outcome?, signal) {
         (Err(StartError::Interrupted), Some(signal)) => Err(Failure::silent(signal)),
         (outcome, signal) => Ok((outcome.map_err(start_failure)?, signal)),
     }
 }
 
-fn start_failure(error: StartError) -> Failure {
+pub(super) fn start_failure(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Plan(_) => Exit::Usage,
         StartError::Resolve(_) | StartError::Unreachable { .. } => Exit::Unreachable,

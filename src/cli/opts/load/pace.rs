@@ -5,7 +5,10 @@ use std::{num::NonZeroU32, time::Duration};
 use clap::{ArgGroup, Args, value_parser};
 
 use super::shape;
-use crate::{cli::opts::value, load::Profile};
+use crate::{
+    cli::opts::value,
+    load::{Profile, Shard},
+};
 
 /// Options about the shape of a load.
 #[derive(Args, Clone, Debug)]
@@ -53,6 +56,15 @@ pub struct PaceOptions {
     /// Worker threads [default: one per processor].
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub parallel: Option<NonZeroU32>,
+
+    /// Processes to deal the clients to, of the same program [default: as many as the limit of open
+    /// files makes necessary].
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=64))]
+    pub processes: Option<u32>,
+
+    /// Which of these processes this one is; given by the one that starts them.
+    #[arg(long, hide = true, value_name = "INDEX/COUNT", value_parser = shape::part)]
+    pub part: Option<Shard>,
 
     /// How long a client may take from its start to its CONNACK.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     cli::opts::value,
-    load::{Comeback, Profile, Storm},
+    load::{Comeback, Profile, Shard, Storm},
 };
 
 /// Parses a rate such as `500`, `500/s`, `30/m` or `100/h` into clients per second.
@@ -93,6 +93,15 @@ pub(super) fn backoff(text: &str) -> Result<Comeback, String> {
         return Err("the first wait must not be longer than the longest".to_owned());
     }
     Ok(Comeback { first, max, ..Comeback::default() })
+}
+
+/// Parses `INDEX/COUNT`.
+pub(super) fn part(text: &str) -> Result<Shard, String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(index, count)| Shard::new(index.parse().ok()?, count.parse().ok()?));
+    numbers
+        .ok_or_else(|| "must be INDEX/COUNT, with an index from 0 and below the count".to_owned())
 }
 
 /// Parses the time between two messages.
