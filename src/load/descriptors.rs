@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files of the process besides its connections: standard streams, event queues, output files.
-const RESERVE: u64 = 64;
+pub(crate) const RESERVE: u64 = 64;
 
 /// More processes than this would be busy with themselves.
 const MOST_PROCESSES: u32 = 64;

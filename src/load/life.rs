@@ -36,10 +36,16 @@ pub struct Comeback {
     pub stable_after: Duration,
 }
 
+impl Comeback {
+    /// A back-off whose bound goes from `first` to `max`.
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, stable_after: Duration::from_secs(30) }
+    }
+}
+
 impl Default for Comeback {
     fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { first: seconds(1), max: seconds(60), stable_after: seconds(30) }
+        Self::new(Duration::from_secs(1), Duration::from_secs(60))
     }
 }
 

@@ -208,6 +208,8 @@ impl Merge {
             errors: self.errors(),
             series_1s,
             host: self.host(&first.host),
+            // Several machines together have none that was measured.
+            ceiling: first.ceiling.clone().filter(|_| self.is_one_machine()),
             outcome: self.outcome(&totals),
             slo: Vec::new(),
             verdict: first.verdict.clone(),
@@ -276,6 +278,11 @@ impl Merge {
         }
     }
 
+    fn is_one_machine(&self) -> bool {
+        let names = self.parts.iter().map(|part| &part.host.name);
+        self.parts.first().is_some_and(|first| names.clone().all(|name| *name == first.host.name))
+    }
+
     fn totals(&self, series: &[Second]) -> Totals {
         let sum = |of: fn(&Totals) -> u32| {
             self.parts.iter().map(|part| of(&part.totals)).fold(0, u32::saturating_add)
@@ -293,6 +300,12 @@ impl Merge {
             pending: sum(|totals| totals.pending),
             not_started: planned.saturating_sub(attempted),
             dropped: sum(|totals| totals.dropped),
+            left: sum(|totals| totals.left),
+            returned: sum(|totals| totals.returned),
+            return_failed: sum(|totals| totals.return_failed),
+            pongs: self.parts.iter().map(|part| part.totals.pongs).sum(),
+            published: self.parts.iter().map(|part| part.totals.published).sum(),
+            received: self.parts.iter().map(|part| part.totals.received).sum(),
             open: sum(|totals| totals.open),
             peak_open: together.max(alone),
             late_starts: self.parts.iter().map(|part| part.totals.late_starts).sum(),

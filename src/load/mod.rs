@@ -35,6 +35,7 @@ mod pace;
 mod plan;
 mod poller;
 mod ports;
+mod preflight;
 mod ready;
 mod report;
 mod route;
@@ -61,9 +62,10 @@ pub use pace::{Profile, ProfileError};
 pub use plan::ClientTls;
 pub use plan::{Plan, PlanError, StartError, Target};
 pub use ports::TooFewPorts;
+pub use preflight::Provision;
 pub use report::{
-    Distribution, DistributionError, ErrorRow, Host, Latencies, Outcome, Part, PlanFacts, Rate,
-    ReadReportError, Report, Run, SCHEMA, Second, TargetFacts, Totals,
+    Ceiling, Distribution, DistributionError, ErrorRow, Host, Latencies, Outcome, Part, PlanFacts,
+    Rate, ReadReportError, Report, Run, SCHEMA, Second, TargetFacts, Totals,
 };
 pub use run::{Interval, Progress, Update, run};
 pub use shard::Shard;

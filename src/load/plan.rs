@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt, num::NonZeroU32, sync::Arc, time::Duration}
 use jiff::Timestamp;
 
 use super::{
-    Identity, Life, Profile, Seed, Shard, Slo, Sources, Template, TooFewPorts, Traffic,
+    Ceiling, Identity, Life, Profile, Seed, Shard, Slo, Sources, Template, TooFewPorts, Traffic,
     descriptors::{self, TooFewDescriptors},
 };
 #[cfg(feature = "tls")]
@@ -133,6 +133,8 @@ pub struct Plan {
     pub process: Shard,
     /// When the first client of the plan is meant to start; `None` for at once. Default `None`.
     pub start_at: Option<Timestamp>,
+    /// What this machine can do at most, for the report. Default unknown.
+    pub ceiling: Option<Ceiling>,
     /// What the load has to reach. Default nothing but that no client fails or loses its connection.
     pub objectives: Vec<Slo>,
     /// Gives the load up when an objective was missed for this long. Default `None`: never.
@@ -162,6 +164,7 @@ impl Plan {
             seed: Seed::random(),
             shard: Shard::default(),
             process: Shard::default(),
+            ceiling: None,
             start_at: None,
             objectives: Vec::new(),
             abort_after: None,

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Sources, StartError};
+use super::{Sources, StartError, host};
 
 /// No port was chosen.
 pub(super) const UNCHOSEN: u32 = u32::MAX;
@@ -176,14 +176,15 @@ fn usable_ports(
     all.filter(|port| !reserved.iter().any(|reserved| reserved.contains(port))).collect()
 }
 
+/// The ports that the kernel chooses from.
 pub(super) fn port_range() -> RangeInclusive<u16> {
-    let read = || {
-        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-        let mut words = text.split_whitespace().map(str::parse);
-        let (low, high) = (words.next()?.ok()?, words.next()?.ok()?);
-        (low <= high).then_some(low..=high)
-    };
-    read().unwrap_or(DEFAULT_RANGE)
+    let told = host::port_range().filter(|(low, high)| low <= high);
+    told.map_or(DEFAULT_RANGE, |(low, high)| low..=high)
+}
+
+/// How many ports each address has for a load.
+pub(super) fn usable_count() -> usize {
+    usable_ports(&port_range(), &reserved_ports(), 0).len()
 }
 
 fn reserved_ports() -> Vec<RangeInclusive<u16>> {

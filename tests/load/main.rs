@@ -15,8 +15,10 @@ mod embedded;
 mod hostile;
 mod report;
 mod server;
+mod shapes;
 mod sink;
 mod tool;
+mod verbs;
 
 use std::{future, net::SocketAddr, time::Duration};
 

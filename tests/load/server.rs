@@ -48,6 +48,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// Waits until `count` clients have pinged, which they do only after they were accepted.
+    pub fn wait_for_pings(&self, count: usize) {
+        let mut pinged = std::collections::HashSet::new();
+        while pinged.len() < count {
+            if let Seen::Ping(number) = self.seen.recv().unwrap() {
+                pinged.insert(number);
+            }
+        }
+    }
+
     pub fn start(script: Script) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -45,7 +45,7 @@ use crate::{
         exit::{Exit, Failure},
         stdio::{self, Stdout},
     },
-    load::{self, Counts, Interval, Phase, Plan, Progress, Report, Second, Shard, Update},
+    load::{self, Counts, Interval, Outcome, Phase, Plan, Progress, Report, Second, Shard, Update},
 };
 
 /// Time for all processes to get from `go` to the instant at which they start.
@@ -191,12 +191,20 @@ impl Family {
         }
         let reports: Vec<_> =
             self.members.iter_mut().filter_map(|member| member.report.take()).collect();
+        // The process that gave up says why; the others were only told to stop.
+        let given_up = reports.iter().map(|report| report.outcome).find(|it| gives_up(*it));
         let merged = if reports.len() == self.members.len() {
             Report::merge(reports)
         } else {
             Report::merge_incomplete(reports)
         };
-        merged.context("cannot put the reports of the processes together").map_err(not_started)
+        let merged = merged.context("cannot put the reports of the processes together");
+        let mut merged = merged.map_err(not_started)?;
+        if let Some(outcome) = given_up {
+            merged.outcome = outcome;
+            merged.judge(&plan.objectives);
+        }
+        Ok(merged)
     }
 
     /// Waits until every process has checked the plan.
@@ -292,6 +300,11 @@ impl Drop for Family {
             member.reader.abort();
         }
     }
+}
+
+/// Whether one process gives the load of all of them up.
+fn gives_up(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Unreachable | Outcome::Aborted)
 }
 
 /// The arguments of process `index`: those of this one, and its part.

@@ -1,5 +1,8 @@
 //! `midge_conn`: opens very many connections to a broker, holds them, and reports how they fared.
 
+mod calibrate;
+mod check;
+mod control;
 mod fanout;
 mod output;
 mod plan;
@@ -7,12 +10,16 @@ mod progress;
 mod roster;
 mod screen;
 mod start;
+mod stop;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
     exit::{Exit, Failure},
-    opts::{GeneralOptions, LoadOptions},
+    opts::{
+        GeneralOptions, LoadOptions,
+        load::{CalibrateOptions, StopOptions},
+    },
 };
 
 /// The exit codes of midge_conn.
@@ -35,6 +42,9 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(start::command())
+        .subcommand(stop::command())
+        .subcommand(check::command())
+        .subcommand(calibrate::command())
 }
 
 /// Runs what was asked for.
@@ -44,6 +54,11 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     match matches.subcommand() {
         Some(("start", matches)) => start::run(&LoadOptions::from_arg_matches(matches)?),
+        Some(("stop", matches)) => stop::run(&StopOptions::from_arg_matches(matches)?),
+        Some(("check", matches)) => check::run(&LoadOptions::from_arg_matches(matches)?),
+        Some(("calibrate", matches)) => {
+            calibrate::run(&CalibrateOptions::from_arg_matches(matches)?)
+        }
         // clap has required one of the subcommands above.
         _ => Err(Failure::silent(Exit::Usage)),
     }

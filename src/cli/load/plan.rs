@@ -352,7 +352,7 @@ mod tests {
     fn words_of_nanomq_that_mean_nothing_here_are_unknown() {
         let error = parse(&["-L", "x"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownArgument);
-        let words = ["midge_conn", "stop"];
+        let words = ["midge_conn", "restart"];
         let error = Tool::Conn.command().try_get_matches_from(words).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use crate::{
     cli::stdio::single_line,
-    load::{Latencies, Outcome, Phase, Report},
+    load::{Latencies, Outcome, Phase, Report, Totals},
 };
 
 /// The report, ready for standard output.
@@ -60,6 +60,7 @@ fn write_report(report: &Report, out: &mut String) -> fmt::Result {
         count(totals.open.into())
     )?;
     writeln!(out, "rate        {:.1}/s achieved, ramp {:.3}s", rate.achieved, rate.ramp_s)?;
+    write_life(report, out)?;
     if let Some(rss) = host.rss_bytes {
         let mebibytes = rss as f64 / f64::from(1 << 20);
         write!(out, "memory      {mebibytes:.1} MiB")?;
@@ -73,6 +74,27 @@ fn write_report(report: &Report, out: &mut String) -> fmt::Result {
     }
     write_phases(report, out)?;
     write_errors(report, out)
+}
+
+/// What the connections went through, and what they carried, as far as there was anything.
+fn write_life(report: &Report, out: &mut String) -> fmt::Result {
+    let Totals { left, returned, return_failed, published, received, .. } = report.totals;
+    if left + returned + return_failed > 0 {
+        let [left, returned, failed] = [left, returned, return_failed].map(|n| count(n.into()));
+        writeln!(
+            out,
+            "reconnects  {left} ended by the plan, {returned} made again, {failed} attempts failed"
+        )?;
+    }
+    if published + received > 0 {
+        writeln!(out, "messages    {} published, {} received", count(published), count(received))?;
+    }
+    if let Some(ceiling) = &report.ceiling {
+        let used = report.rate.achieved / ceiling.connects_per_s * 100.0;
+        let per_second = ceiling.connects_per_s;
+        writeln!(out, "ceiling     {per_second:.0}/s on this machine, {used:.0}% of it used")?;
+    }
+    Ok(())
 }
 
 fn write_phases(report: &Report, out: &mut String) -> fmt::Result {

@@ -4,7 +4,9 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Command};
 use tokio::{runtime, sync::oneshot};
 
-use super::{fanout, output::Output, plan::plan, progress::Display, screen};
+use super::{
+    calibrate, control::Control, fanout, output::Output, plan::plan, progress::Display, screen,
+};
 use crate::{
     cli::{
         Tool,
@@ -19,10 +21,7 @@ use crate::{
 /// The options of the verb.
 pub(super) fn command() -> Command {
     // The groups of options bring their own descriptions, which these replace.
-    LoadOptions::augment_args(Command::new("start"))
-        // The names that NanoMQ has for them.
-        .mut_arg("cafile", |arg| arg.visible_alias("cacert"))
-        .mut_arg("cert", |arg| arg.short('E'))
+    with_names_of_nanomq(LoadOptions::augment_args(Command::new("start")))
         .about("Connect, hold the connections, and report how they fared")
         .long_about(
             "Connects COUNT clients to a broker, one every MS milliseconds, holds the connections, \
@@ -41,6 +40,13 @@ pub(super) fn command() -> Command {
         .args_override_self(true)
 }
 
+/// Gives the options the names that NanoMQ has for them.
+pub(super) fn with_names_of_nanomq(command: Command) -> Command {
+    command
+        .mut_arg("cafile", |arg| arg.visible_alias("cacert"))
+        .mut_arg("cert", |arg| arg.short('E'))
+}
+
 /// Runs the load that the options ask for.
 ///
 /// # Errors
@@ -50,7 +56,8 @@ pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     if let Some(part) = &options.pace.part {
         return serve(options, part);
     }
-    let plan = plan(options).map_err(usage)?;
+    let mut plan = plan(options).map_err(usage)?;
+    plan.ceiling = calibrate::known();
     let mut json = options.report.json.as_deref().map(Output::open).transpose().map_err(usage)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,6 +96,7 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
     let mut signals =
         Signals::new().context("cannot take over the signals").map_err(not_started)?;
     let (interrupt, interrupted) = oneshot::channel::<()>();
+    let mut control = Control::open(format!("{} clients to {}", plan.clients, plan.target));
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
     let running = fanout::run(
         plan,
@@ -102,7 +110,7 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
     tokio::pin!(running);
     let (outcome, signal) = tokio::select! {
         outcome = &mut running => (outcome, None),
-        signal = signals.next() => {
+        signal = asked_to_end(&mut signals, control.as_mut().ok()) => {
             let _ = interrupt.send(());
             tokio::select! {
                 outcome = &mut running => (outcome, Some(signal)),
@@ -113,6 +121,22 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
     match (outcome?, signal) {
         (Err(StartError::Interrupted), Some(signal)) => Err(Failure::silent(signal)),
         (outcome, signal) => Ok((outcome.map_err(start_failure)?, signal)),
+    }
+}
+
+/// Waits for a signal, or for `midge_conn stop`. Returns the exit code that this makes of a load
+/// without failures.
+async fn asked_to_end(signals: &mut Signals, control: Option<&mut Control>) -> Exit {
+    let stopped = async {
+        match control {
+            Some(control) => control.stopped().await,
+            // Without a directory for its socket, a load ends by signals only.
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        signal = signals.next() => signal,
+        () = stopped => Exit::Success,
     }
 }
 

@@ -49,12 +49,31 @@ pub struct Report {
     pub series_1s: Vec<Second>,
     /// The generating process.
     pub host: Host,
+    /// What the generating machine can do at most, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
     /// How it ended.
     pub outcome: Outcome,
     /// The objectives, and whether they were met.
     pub slo: Vec<SloRow>,
     /// What to think of it.
     pub verdict: Judgement,
+}
+
+/// How many connections a machine can make at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Ceiling {
+    /// Connections per second.
+    pub connects_per_s: f64,
+    /// Processor time that each of them takes, in microseconds, on both of its ends.
+    pub cpu_us_per_connect: f64,
+    /// How it was measured.
+    pub method: String,
+    /// When, in UTC (RFC 3339).
+    pub when: String,
+    /// The version of midge that measured it.
+    pub version: String,
 }
 
 /// Which run a report is about.
@@ -151,6 +170,24 @@ pub struct Totals {
     pub not_started: u32,
     /// Accepted clients that lost their connection before the load ended.
     pub dropped: u32,
+    /// Connections that the plan ended itself, by churn or a storm.
+    #[serde(default)]
+    pub left: u32,
+    /// How often a client was accepted again.
+    #[serde(default)]
+    pub returned: u32,
+    /// How often an attempt to come back failed.
+    #[serde(default)]
+    pub return_failed: u32,
+    /// Answers to pings.
+    #[serde(default)]
+    pub pongs: u64,
+    /// Messages that were published: for QoS 0 the kernel took them, else they were acknowledged.
+    #[serde(default)]
+    pub published: u64,
+    /// Messages that were received.
+    #[serde(default)]
+    pub received: u64,
     /// Accepted clients that were connected when the load ended.
     pub open: u32,
     /// The most clients connected at a time.

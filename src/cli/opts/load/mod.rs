@@ -6,6 +6,7 @@ mod output;
 mod pace;
 mod shape;
 mod target;
+mod verbs;
 
 use clap::{ArgAction, Args};
 
@@ -15,6 +16,7 @@ pub use self::{
     output::ReportOptions,
     pace::PaceOptions,
     target::TargetOptions,
+    verbs::{CalibrateOptions, StopOptions},
 };
 use super::{TlsOptions, TransportOptions};
 

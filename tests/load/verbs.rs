@@ -1,0 +1,227 @@
+//! `midge_conn` beside `start`: several processes, `stop`, `check`, `calibrate`, and clients from a
+//! file.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    server::{Script, Seen, Server},
+    support::Broker,
+};
+
+const TOOL: &str = env!("CARGO_BIN_EXE_midge_conn");
+
+/// The tool, with a home of its own.
+fn tool(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(TOOL);
+    command.args(arguments).stdin(Stdio::null());
+    command.env("XDG_RUNTIME_DIR", home).env("XDG_STATE_HOME", home);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn report(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    tool(home, arguments).output().unwrap()
+}
+
+#[test]
+fn a_load_in_three_processes_is_one_load() {
+    let home = tempfile::tempdir().unwrap();
+    let json = home.path().join("run.json");
+    let arguments = [
+        "start",
+        "--embedded",
+        "-C",
+        "100",
+        "-i",
+        "2",
+        "--hold",
+        "1100ms",
+        "--processes",
+        "3",
+        "--seed",
+        "7",
+        "--json",
+    ];
+    let output = run(home.path(), &[&arguments[..], &[json.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("connected   100 of 100 (100.00%)"), "{output:?}");
+    let report = report(&json);
+    assert_eq!(report["totals"]["connected"], 100);
+    assert_eq!(report["run"]["shard"]["count"], 1);
+    assert_eq!(report["run"]["parts"].as_array().unwrap().len(), 3);
+    assert_eq!(report["phases"]["total"]["n"], 100);
+    // The whole is as smooth as it would be in one process: 100 clients within 200 ms.
+    let ramp = report["rate"]["ramp_s"].as_f64().unwrap();
+    assert!((0.19..0.6).contains(&ramp), "{ramp}");
+    let last = report["series_1s"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["connected"], 100);
+}
+
+#[test]
+fn too_few_open_files_are_shared_out() {
+    let server = Server::start(Script::Serve);
+    let url = format!("mqtt-tcp://{}", server.address);
+    let arguments = ["start", "--url", &url, "-C", "100", "-i", "0", "--hold", "0", "--quiet"];
+    let script = "ulimit -n 110 && exec \"$0\" \"$@\"";
+    let output = Command::new("sh").args(["-c", script, TOOL]).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("connected   100 of 100"), "{output:?}");
+    let connects = server.seen.try_iter().filter(|seen| matches!(seen, Seen::Connect(..)));
+    assert_eq!(connects.count(), 100);
+}
+
+#[test]
+fn processes_that_find_nobody_say_so_once() {
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("mqtt-tcp://127.0.0.1:{}", crate::support::broker::free_port());
+    let arguments = ["start", "--url", &url, "-C", "30", "--processes", "2", "--hold", "0"];
+    let output = run(home.path(), &arguments);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let error = text(&output.stderr);
+    assert_eq!(error.lines().filter(|line| line.contains("tcp.refused")).count(), 1, "{error}");
+}
+
+#[test]
+fn a_plan_that_no_process_can_carry_out_is_told_once() {
+    let home = tempfile::tempdir().unwrap();
+    let arguments = [
+        "start",
+        "--url",
+        "mqtt://no-such-host.invalid",
+        "-C",
+        "4",
+        "--processes",
+        "2",
+        "--hold",
+        "0",
+    ];
+    let output = run(home.path(), &arguments);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{output:?}");
+}
+
+/// Starts a load that holds until it is ended, and waits until its clients are connected.
+fn holding(home: &Path, server: &Server, clients: usize, more: &[&str]) -> Child {
+    let url = format!("mqtt-tcp://{}", server.address);
+    let count = clients.to_string();
+    let arguments = ["start", "--url", &url, "-C", &count, "-i", "0", "-k", "1", "--quiet"];
+    let child = tool(home, &[&arguments[..], more].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.wait_for_pings(clients);
+    child
+}
+
+#[test]
+fn stop_ends_a_load_in_an_orderly_way() {
+    for more in [&[][..], &["--processes", "2"]] {
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(Script::Serve);
+        let child = holding(home.path(), &server, 2, more);
+        let stopped = run(home.path(), &["stop"]);
+        assert_eq!(stopped.status.code(), Some(0), "{stopped:?}");
+        assert!(stopped.stdout.is_empty() && stopped.stderr.is_empty(), "{stopped:?}");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text(&output.stdout).contains("connected   2 of 2"), "{output:?}");
+        let said_goodbye =
+            server.seen.try_iter().filter(|seen| matches!(seen, Seen::Disconnect(_))).count();
+        assert_eq!(said_goodbye, 2);
+    }
+}
+
+#[test]
+fn stop_asks_which_load_is_meant() {
+    let home = tempfile::tempdir().unwrap();
+    let none = run(home.path(), &["stop"]);
+    assert_eq!(none.status.code(), Some(3), "{none:?}");
+    assert!(text(&none.stderr).contains("no load of this user is running"), "{none:?}");
+
+    let server = Server::start(Script::Serve);
+    let children: Vec<_> = (0..3).map(|_| holding(home.path(), &server, 1, &[])).collect();
+    let which = run(home.path(), &["stop"]);
+    assert_eq!(which.status.code(), Some(2), "{which:?}");
+    assert!(text(&which.stderr).contains("3 loads are running"), "{which:?}");
+    let list = text(&which.stdout);
+    assert_eq!(list.lines().count(), 3, "{list}");
+    let id = children[1].id().to_string();
+    assert!(list.contains(&id) && list.contains("1 clients to mqtt://127.0.0.1"), "{list}");
+
+    let unknown = run(home.path(), &["stop", "4194304"]);
+    assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
+    assert_eq!(run(home.path(), &["stop", &id]).status.code(), Some(0));
+    let rest = text(&run(home.path(), &["stop"]).stdout);
+    assert!(rest.lines().count() == 2 && !rest.contains(&id), "{rest}");
+    assert_eq!(run(home.path(), &["stop", "--all"]).status.code(), Some(0));
+    for child in children {
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+    }
+}
+
+#[test]
+fn check_tells_what_is_lacking() {
+    let home = tempfile::tempdir().unwrap();
+    let fits = run(home.path(), &["check", "-C", "10"]);
+    assert_eq!(fits.status.code(), Some(0), "{fits:?}");
+    let rows = text(&fits.stdout);
+    for what in ["open files", "local ports", "memory"] {
+        assert!(rows.contains(&format!("ok       {what} ")), "{what}: {rows}");
+    }
+    let arguments = ["check", "--url", "mqtt://192.0.2.1", "-C", "70000"];
+    let lacking = run(home.path(), &arguments);
+    assert_eq!(lacking.status.code(), Some(3), "{lacking:?}");
+    assert!(text(&lacking.stdout).contains("TOO FEW  local ports"), "{lacking:?}");
+    assert!(text(&lacking.stdout).contains("ip addr add"), "{lacking:?}");
+    assert!(text(&lacking.stderr).contains("too little for the load: local ports"), "{lacking:?}");
+    assert_eq!(run(home.path(), &["check", "-C", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn calibrate_is_remembered() {
+    let home = tempfile::tempdir().unwrap();
+    let output = run(home.path(), &["calibrate", "-C", "200", "--rounds", "3"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("connections per second"), "{output:?}");
+    let json = home.path().join("run.json");
+    let path = json.to_str().unwrap();
+    let arguments = ["start", "--embedded", "-C", "100", "-i", "0", "--hold", "0", "--json", path];
+    let output = run(home.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(report(&json)["ceiling"]["connects_per_s"].as_f64().unwrap() > 100.0);
+    assert!(text(&output.stdout).contains("ceiling     "), "{output:?}");
+}
+
+#[test]
+fn clients_come_from_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::with_config("allow_anonymous true\n") else { return };
+    let file = home.path().join("clients.csv");
+    fs::write(&file, "client_id,user\nfirst,ann\n\"second, so to say\",bob\n").unwrap();
+    let url = format!("mqtt-tcp://{}", broker.address());
+    let file = file.to_str().unwrap();
+    let arguments = ["start", "--url", &url, "--clients", file, "--hold", "0", "-C"];
+    let output = run(home.path(), &[&arguments[..], &["2"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let log = broker.log();
+    for client in ["as first ", "as second, so to say ", "u'ann'", "u'bob'"] {
+        assert!(log.contains(client), "{client}: {log}");
+    }
+    let output = run(home.path(), &[&arguments[..], &["3"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("use at most -C 2"), "{output:?}");
+}
