@@ -24,6 +24,7 @@ mod request;
 mod run;
 mod server;
 mod signals;
+mod spool;
 mod subscribe;
 #[cfg(all(feature = "socks5", feature = "tls", feature = "websocket"))]
 mod transcripts;

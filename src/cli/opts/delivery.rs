@@ -4,6 +4,8 @@ use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::value;
+
 /// Options about what is done with messages beside printing them.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Delivery")]
@@ -31,7 +33,7 @@ pub struct DeliveryOptions {
 
     /// Begin a new file of --output before one becomes larger than this: bytes, or with a k, M or G
     /// behind the number. Older ones are numbered: .1 is the oldest, and none is deleted.
-    #[arg(long, value_name = "SIZE", requires = "output", value_parser = size)]
+    #[arg(long, value_name = "SIZE", requires = "output", value_parser = value::size)]
     pub rotate: Option<u64>,
 }
 
@@ -45,36 +47,4 @@ pub enum OnFailure {
     Reject,
     /// Tell, acknowledge the message all the same, and go on.
     Ack,
-}
-
-/// Parses a number of bytes with an optional unit.
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (text.get(..text.len() - 1), 10),
-        Some(b'm' | b'M') => (text.get(..text.len() - 1), 20),
-        Some(b'g' | b'G') => (text.get(..text.len() - 1), 30),
-        _ => (Some(text), 0),
-    };
-    digits
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "must be a number of bytes, as in 500000, 64k, 10M or 1G".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in
-            [("1", 1), ("500000", 500_000), ("64k", 65_536), ("10M", 10 << 20), ("2G", 2 << 30)]
-        {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "0", "k", "-1", "1.5M", "10 M", "1T", "99999999999G", "0k"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -97,4 +97,20 @@ pub struct LineOptions {
     /// without a pause (max) [default: max].
     #[arg(long, value_name = "FACTOR")]
     pub speed: Option<Speed>,
+
+    /// Keep the messages of -l and --jsonl in this directory until the broker has confirmed them: lines
+    /// are read while the broker is away, and what is left when the program ends, or is killed, is
+    /// published by the next run with this directory. Needs -q 1 or -q 2. The session with the broker is
+    /// kept too; without -i its client identifier is made up once.
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+
+    /// No more lines are read while messages of this size together, in bytes or with a k, M or G behind
+    /// the number, are in --spool. They are in memory too.
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = value::size)]
+    pub spool_limit: u64,
+
+    /// Have the messages of --spool survive a power failure too: each waits for the disk.
+    #[arg(long, requires = "spool")]
+    pub spool_sync: bool,
 }

@@ -144,6 +144,21 @@ where
     })
 }
 
+/// Parses a number of bytes with an optional unit.
+pub fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (text.get(..text.len() - 1), 10),
+        Some(b'm' | b'M') => (text.get(..text.len() - 1), 20),
+        Some(b'g' | b'G') => (text.get(..text.len() - 1), 30),
+        _ => (Some(text), 0),
+    };
+    digits
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "must be a number of bytes, as in 500000, 64k, 10M or 1G".to_owned())
+}
+
 /// Parses a text that must not be empty.
 pub fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -345,5 +360,17 @@ mod tests {
         let secret = Secret::from(OsString::from("hunter2"));
         assert_eq!(secret.as_bytes(), b"hunter2");
         assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in
+            [("1", 1), ("500000", 500_000), ("64k", 65_536), ("10M", 10 << 20), ("2G", 2 << 30)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "0", "k", "-1", "1.5M", "10 M", "1T", "99999999999G", "0k"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -210,7 +210,7 @@ fn will_plan(options: &WillOptions, properties: Properties) -> Result<Option<Wil
 }
 
 /// A client identifier of 23 characters, the most that MQTT 3.1 allows.
-fn random_client_id() -> String {
+pub fn random_client_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let mut id = "midge-".to_owned();
     let mut random = 0;

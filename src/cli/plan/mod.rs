@@ -13,11 +13,11 @@ mod publish;
 mod request;
 mod subscribe;
 
-pub use client::{ClientPlan, WillPlan};
+pub use client::{ClientPlan, WillPlan, random_client_id};
 pub use delivery::{DeliveryPlan, ExecPlan, FilesPlan};
 pub use password::PasswordPlan;
 pub use properties::{ConnectSettings, PropertiesPlan};
-pub use publish::{Lines, PublishPlan};
+pub use publish::{Lines, PublishPlan, SpoolPlan};
 pub use request::{Correlation, RequestPlan, request_properties};
 pub use subscribe::{SelectionPlan, SubscribePlan};
 

@@ -1,6 +1,6 @@
 //! What midge_pub does.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -40,6 +40,19 @@ pub struct PublishPlan {
     pub repeat_delay: Duration,
     /// Most acknowledged messages on their way at a time.
     pub max_inflight: u16,
+    /// Where messages wait, if the program may end before they are confirmed.
+    pub spool: Option<SpoolPlan>,
+}
+
+/// Where messages wait that are not confirmed.
+#[derive(Clone, Debug)]
+pub struct SpoolPlan {
+    /// The directory.
+    pub dir: PathBuf,
+    /// How many bytes may wait.
+    pub limit: usize,
+    /// Whether they are to survive a power failure.
+    pub sync: bool,
 }
 
 /// What a line of standard input is.
@@ -97,6 +110,7 @@ impl PublishPlan {
                 None if lines.is_none() || (qos == QoS::ExactlyOnce && before_5) => 20,
                 None => 100,
             },
+            spool: spool(options, lines.is_some())?,
             source,
             lines,
         })
@@ -115,7 +129,7 @@ fn without_alias(given: &Properties) -> Properties {
 
 fn lines(options: &PublishOptions) -> Result<Option<Lines>> {
     let SourceOptions { message, file, stdin_file, null_message, stdin_line } = &options.source;
-    let LineOptions { jsonl, topic_separator, speed } = &options.lines;
+    let LineOptions { jsonl, topic_separator, speed, .. } = &options.lines;
     if message.is_none()
         && file.is_none()
         && !(*stdin_file || *null_message || *stdin_line || *jsonl)
@@ -134,6 +148,19 @@ fn lines(options: &PublishOptions) -> Result<Option<Lines>> {
         None if *jsonl => Some(Lines::Records(speed.unwrap_or(Speed::Max))),
         None => None,
     })
+}
+
+fn spool(options: &PublishOptions, has_lines: bool) -> Result<Option<SpoolPlan>> {
+    let LineOptions { spool, spool_limit, spool_sync, .. } = &options.lines;
+    let Some(dir) = spool.clone() else { return Ok(None) };
+    if !has_lines {
+        bail!("--spool is for lines: add -l or --jsonl");
+    }
+    if options.qos.is_none_or(|qos| qos == QoS::AtMostOnce) {
+        bail!("--spool keeps messages until they are confirmed: add -q 1 or -q 2");
+    }
+    let limit = usize::try_from(*spool_limit).unwrap_or(usize::MAX);
+    Ok(Some(SpoolPlan { dir, limit, sync: *spool_sync }))
 }
 
 /// The topics of all messages. There may be none where each line can have its own.
@@ -208,6 +235,11 @@ mod tests {
         assert!(refused("-t a -l --speed 1").contains("--jsonl"));
         assert!(refused("-t a -n --decode hex").contains("-n"));
         assert!(refused("--jsonl --decode hex").contains("--jsonl"));
+        assert!(refused("-t a -m x -q 1 --spool d").contains("-l"));
+        assert!(refused("-t a -l --spool d").contains("-q 1"));
+        assert!(refused("-t a -l -q 0 --spool d").contains("-q 1"));
+        let spool = publish("-t a -l -q 2 --spool d --spool-limit 1k").unwrap().spool.unwrap();
+        assert_eq!((spool.dir.to_str(), spool.limit, spool.sync), (Some("d"), 1024, false));
         let plan = publish("--jsonl --speed 10").unwrap();
         assert_eq!(plan.lines, Some(Lines::Records(Speed::Times(10.0))));
         assert_eq!(publish("--jsonl").unwrap().lines, Some(Lines::Records(Speed::Max)));

@@ -18,6 +18,7 @@ mod pace;
 mod progress;
 mod record;
 mod single;
+mod spool;
 mod stream;
 mod tally;
 mod template;
@@ -25,6 +26,7 @@ mod template;
 pub use decode::Encoding;
 pub use pace::Speed;
 pub(super) use single::payload;
+use spool::Spool;
 pub use template::Template;
 
 /// Publishes messages to an MQTT broker.
@@ -71,11 +73,13 @@ pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
         // Records can have properties.
         command.client.connection.protocol_version = Version::V5;
     }
-    let client = ClientPlan::new(Tool::Pub, &command.client, matches)?;
+    let mut client = ClientPlan::new(Tool::Pub, &command.client, matches)?;
     let plan = PublishPlan::new(&command.publish, &client)?;
     let log = command.client.log;
     if plan.lines.is_some() {
-        connect::run(log, stream::publish(&client, &plan, log))
+        let identity = &command.client.identity;
+        let spool = plan.spool.as_ref().map(|spool| Spool::open(spool, identity, &mut client));
+        connect::run(log, stream::publish(&client, &plan, spool.transpose()?, log))
     } else {
         let payload = single::payload(&plan.source)?;
         connect::run(log, single::publish(&client, &plan, payload, log))

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{self, Instant};
 
 use super::{
-    Speed,
+    Speed, Spool,
     draft::{Draft, Drafter},
     pace::Pace,
     progress::Progress,
@@ -34,6 +34,7 @@ const MAX_WRITTEN_BYTES: usize = 2 * MAX_PAYLOAD_BYTES + (1 << 20);
 pub(super) async fn publish(
     client: &ClientPlan,
     plan: &PublishPlan,
+    spool: Option<Spool>,
     log: LogOptions,
 ) -> Result<Exit, Failure> {
     let version = client.version;
@@ -41,7 +42,7 @@ pub(super) async fn publish(
     let printer = session.printer().cloned();
     let tally = Arc::new(Tally::new(log.quiet));
     let published = Arc::clone(&tally);
-    let builder = session
+    let mut builder = session
         .builder(client)?
         .max_inflight(plan.max_inflight)
         .topic_aliases(plan.topic_aliases)
@@ -50,12 +51,21 @@ pub(super) async fn publish(
             Ok(_) => published.confirm(),
             Err(error) => published.fail(ticket, error),
         });
+    let mut client_id = client.client_id.clone();
+    if let Some(spool) = spool {
+        tally.left(spool.pending());
+        builder = spool.attach(builder);
+    }
     let (client, _inbox) = builder.start()?;
     let progress = Progress::of_input(log);
     let work = async {
-        let connected = client.connected().await;
-        let info = connected.map_err(|error| connect::connect_failure(error, version))?;
-        let drafter = Drafter::new(plan, &info.client_id)?;
+        // A spool takes lines while there is no broker yet.
+        if plan.spool.is_none() {
+            let connected = client.connected().await;
+            let info = connected.map_err(|error| connect::connect_failure(error, version))?;
+            client_id = info.client_id.into_string();
+        }
+        let drafter = Drafter::new(plan, &client_id)?;
         let (tally, progress) = (&*tally, &progress);
         let mut feed = Feed {
             client: &client,
@@ -76,7 +86,7 @@ pub(super) async fn publish(
         ended.map_or(Ok(Exit::Success), Err)
     };
     let outcome = session.attend(&client, progress.during(work, Some(&tally))).await;
-    tally.verdict(outcome)
+    tally.verdict(outcome, plan.spool.as_ref().map(|spool| spool.dir.as_path()))
 }
 
 fn max_line_bytes(plan: &PublishPlan) -> usize {
@@ -161,13 +171,19 @@ impl Feed<'_> {
                 .qos(draft.qos)
                 .retain(draft.retain)
                 .properties(draft.properties.clone());
-            match message.enqueue().await {
+            let admitted = message.enqueue().await;
+            if admitted.is_ok() {
+                self.tally.admit();
+            }
+            match admitted {
                 // The hook hears of its end.
                 Ok(delivery) if at == 0 => {
                     let place = Place { ticket: delivery.ticket().get(), line: self.number, count };
                     self.tally.admitted(place, &mut self.last);
                 }
                 Ok(_) => {}
+                // What cannot be kept is not read.
+                Err(EnqueueError::Store { error, .. }) => return Err(error.into()),
                 Err(EnqueueError::Closed(_)) => {
                     let reason = self.client.closed().await;
                     return Err(connect::close_failure(reason, self.version));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +33,11 @@ pub(super) struct Tally {
     read: AtomicU64,
     /// Messages of lines beyond the first one of each.
     more: AtomicU64,
+    /// Messages that the client has taken, those of an earlier run among them.
+    admitted: AtomicU64,
     confirmed: AtomicU64,
+    /// Messages that were admitted and came to nothing.
+    failed: AtomicU64,
     /// Messages that could not be published.
     unpublished: AtomicU64,
     told: AtomicU64,
@@ -67,6 +72,12 @@ impl Tally {
         self.read.fetch_add(lines, Ordering::Relaxed);
     }
 
+    /// So many messages are left from an earlier run.
+    pub(super) fn left(&self, messages: u64) {
+        self.read(messages);
+        self.admitted.fetch_add(messages, Ordering::Relaxed);
+    }
+
     /// A line that was read stands for no message.
     pub(super) fn blank(&self) {
         self.read.fetch_sub(1, Ordering::Relaxed);
@@ -90,6 +101,11 @@ impl Tally {
         }
     }
 
+    /// A message was admitted.
+    pub(super) fn admit(&self) {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A message was confirmed.
     pub(super) fn confirm(&self) {
         self.confirmed.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +122,7 @@ impl Tally {
         if matches!(error, PublishError::Lost { .. } | PublishError::Closed { .. }) {
             return self.note(failure);
         }
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let line = self.places().line(ticket.get());
         self.tell(line, failure);
     }
@@ -140,8 +157,13 @@ impl Tally {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it ended, given how the work did: not well if a message is missing.
-    pub(super) fn verdict(&self, outcome: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    /// How it ended, given how the work did: not well if a message is missing. What is kept is in
+    /// the spool.
+    pub(super) fn verdict(
+        &self,
+        outcome: Result<Exit, Failure>,
+        spool: Option<&Path>,
+    ) -> Result<Exit, Failure> {
         let (confirmed, read) = self.counts();
         let more = self.more.load(Ordering::Relaxed);
         let total = read + more;
@@ -160,7 +182,12 @@ impl Tally {
             _ => "confirmed",
         };
         let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
-        let text = format!("{missing} of {total} {what} were not {done}{cause}");
+        let kept = spool.map_or(String::new(), |dir| {
+            let settled = confirmed + self.failed.load(Ordering::Relaxed);
+            let kept = self.admitted.load(Ordering::Relaxed).saturating_sub(settled);
+            format!("; {kept} are kept in {}", dir.display())
+        });
+        let text = format!("{missing} of {total} {what} were not {done}{kept}{cause}");
         Err(Failure::new(exit, anyhow!(text)))
     }
 }
