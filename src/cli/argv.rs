@@ -19,7 +19,7 @@ use super::opts::property;
 /// Words that clap will refuse (unknown options, options that lack their value) are handed on as
 /// they are, so that the error speaks of what the user typed.
 pub fn join(command: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    join_built(&built(command), words)
+    join_built(&built(command.clone()), words)
 }
 
 /// Like [`join`], with a command that is [`built`] already.
@@ -28,10 +28,9 @@ pub fn join_built(command: &Command, words: impl IntoIterator<Item = OsString>) 
 }
 
 /// The command with all that clap adds to it before it parses.
-pub fn built(command: &Command) -> Command {
-    let mut built = command.clone();
-    built.build();
-    built
+pub fn built(mut command: Command) -> Command {
+    command.build();
+    command
 }
 
 /// Like [`join`], for a command line whose options may also stand between and behind its operands.
@@ -39,7 +38,7 @@ pub fn join_throughout(
     command: &Command,
     words: impl IntoIterator<Item = OsString>,
 ) -> Vec<OsString> {
-    join_until(&built(command), words, Operands::LeaveOptions)
+    join_until(&built(command.clone()), words, Operands::LeaveOptions)
 }
 
 /// What the first operand means for the words behind it.

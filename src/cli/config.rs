@@ -22,6 +22,27 @@ use clap::{
 
 use super::{Tool, argv, option_error, opts::property};
 
+/// A section of the manual page of every tool that reads one.
+pub const MANUAL: &str = "\
+Options are read from a file, too, before those of the command line: the file of -o, or else the one \
+in $XDG_CONFIG_HOME (~/.config if that is not set) that has the name of the program, or the name of \
+the mosquitto program of the same kind if there is none. A line of it is an option, a space, and its \
+value up to the end of the line, with blanks and quotes as they stand; a line that begins with # is a \
+comment:
+
+  # The broker of the house
+  -h broker.example.com
+  --cafile /etc/ssl/house.pem
+  -u ann
+  --pw-file /home/ann/.mqtt-password
+  -D connect user-property room living room
+
+Of options that can be given once the command line counts; -t, -D and others that can be repeated add \
+up.
+
+The environment variable MIDGE_PASSWORD has the password of the user that -u or -L names, unless \
+another one is given.";
+
 /// More than this is no file of options.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -45,14 +66,14 @@ struct Line {
 
 impl OptionFile {
     /// Reads the file that `words`, which are joined, name with `-o`, or the default one if there is
-    /// one.
+    /// one. `command` is built.
     ///
     /// # Errors
     /// `-o` given twice, and a file that cannot be read. That there is no default file is no error.
-    pub fn find(tool: Tool, words: &[OsString]) -> Result<Option<Self>> {
+    pub fn find(tool: Tool, command: &Command, words: &[OsString]) -> Result<Option<Self>> {
         let options = words.iter().take_while(|word| *word != "--");
         let given = options.filter_map(|word| word_after(word, b"-o="));
-        let read = |path: PathBuf, text| Ok(Some(Self::new(tool, path, text)));
+        let read = |path: PathBuf, text| Ok(Some(Self::new(tool, command, path, text)));
         match given.collect::<Vec<_>>().as_slice() {
             [] => {}
             [path] => {
@@ -78,10 +99,9 @@ impl OptionFile {
         Ok(None)
     }
 
-    fn new(tool: Tool, path: PathBuf, text: Vec<u8>) -> Self {
-        let command = argv::built(&tool.command());
+    fn new(tool: Tool, command: &Command, path: PathBuf, text: Vec<u8>) -> Self {
         let lines = text.split(|byte| *byte == b'\n').enumerate();
-        let lines = lines.filter_map(|(at, line)| Line::new(&command, tool, at + 1, line));
+        let lines = lines.filter_map(|(at, line)| Line::new(command, tool, at + 1, line));
         Self { lines: lines.collect(), path, name: tool.name() }
     }
 
@@ -240,7 +260,8 @@ mod tests {
     use super::*;
 
     fn file(text: &[u8]) -> OptionFile {
-        OptionFile::new(Tool::Pub, "f".into(), text.to_vec())
+        let command = argv::built(Tool::Pub.command());
+        OptionFile::new(Tool::Pub, &command, "f".into(), text.to_vec())
     }
 
     /// The words of a file before those of the command line.
@@ -298,7 +319,9 @@ mod tests {
             (Tool::Pub, &["tool", "-r", "--topic=c"][..]),
             (Tool::Sub, &["tool", "--topic=a", "-r", "--topic=b", "--topic=c"]),
         ] {
-            let file = OptionFile::new(tool, "f".into(), b"-t a\n-r\n-t b".to_vec());
+            let command = argv::built(tool.command());
+            let text = b"-t a\n-r\n-t b".to_vec();
+            let file = OptionFile::new(tool, &command, "f".into(), text);
             let mut words = ["tool", "--topic=c"].map(OsString::from).to_vec();
             file.put_before(&tool.command(), &mut words).unwrap();
             assert_eq!(words, expected);

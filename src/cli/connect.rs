@@ -15,6 +15,7 @@ use anyhow::{Context, anyhow};
 use tokio::{
     runtime,
     sync::Notify,
+    task,
     time::{self, Instant},
 };
 
@@ -66,6 +67,24 @@ pub fn run(
     // A host name may still be looked up: that cannot be stopped, and is not waited for.
     runtime.shutdown_background();
     outcome.map_err(|failure| failure.quiet_if(log.quiet))
+}
+
+/// Reads what is to be sent before there is a connection. The time limit of `plan` covers it and is
+/// shortened by the time it takes.
+///
+/// # Errors
+/// Those of `read`, and that the time is up.
+pub async fn read_first<T: Send + 'static>(
+    plan: &mut ClientPlan,
+    read: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let Some(limit) = plan.time_limit else { return Ok(read()?) };
+    let begin = Instant::now();
+    // The thread is left to itself when the time is up: reading cannot be stopped.
+    let read = time::timeout(limit, task::spawn_blocking(read)).await;
+    let read = read.map_err(|_| timed_out(None))?.context("reading has failed")?;
+    plan.time_limit = Some(limit.saturating_sub(begin.elapsed()));
+    Ok(read?)
 }
 
 /// A running tool: what can end it beside its work.

@@ -74,7 +74,12 @@ impl Tool {
 
     /// The options as clap knows them: parses, prints the help, and makes man page and completions.
     pub fn command(self) -> Command {
-        self.options()
+        let mut command = self.options();
+        if self.has_option_file() {
+            let manual = command.get_after_long_help().map(|text| format!("{text}\n\n"));
+            command = command.after_long_help(manual.unwrap_or_default() + config::MANUAL);
+        }
+        command
             .name(self.name())
             .version(env!("CARGO_PKG_VERSION"))
             .disable_help_flag(true)
@@ -148,21 +153,28 @@ pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse_and_run(tool: Tool, args: impl IntoIterator<Item = OsString>) -> Result<Exit, Failure> {
-    let command = tool.command();
-    let mut words = tool.join(args);
-    let option_file = if tool.has_option_file() { OptionFile::find(tool, &words)? } else { None };
-    if let Some(file) = &option_file {
-        file.put_before(&command, &mut words)?;
+    if !tool.has_option_file() {
+        let words = tool.join(args);
+        return match tool.command().try_get_matches_from(&words) {
+            Ok(matches) => tool.run(&matches),
+            Err(error) => answer(tool, &error, &words),
+        };
     }
+    // Both the joiner and clap want it built.
+    let command = argv::built(tool.command());
+    let mut words = argv::join_built(&command, args);
+    let Some(file) = OptionFile::find(tool, &command, &words)? else {
+        return match command.try_get_matches_from(&words) {
+            Ok(matches) => tool.run(&matches),
+            Err(error) => answer(tool, &error, &words),
+        };
+    };
+    file.put_before(&command, &mut words)?;
     match command.clone().try_get_matches_from(&words) {
         Ok(matches) => tool.run(&matches),
-        // clap does not say which.
-        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
-            Err(anyhow!("{} must be UTF-8", first_not_utf8(&words)).into())
-        }
-        Err(error) => match option_file.and_then(|file| file.blame(&command, &error)) {
+        Err(error) => match file.blame(&command, &error) {
             Some(error) => Err(error.into()),
-            None => answer(tool, &error),
+            None => answer(tool, &error, &words),
         },
     }
 }
@@ -178,13 +190,17 @@ fn first_not_utf8(words: &[OsString]) -> String {
 }
 
 /// Prints the help or version that clap calls an error, or says what was wrong with an option.
-fn answer(tool: Tool, error: &clap::Error) -> Result<Exit, Failure> {
+fn answer(tool: Tool, error: &clap::Error, words: &[OsString]) -> Result<Exit, Failure> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = error.render().to_string();
         Stdout::new().write(format!("{}\n", text.trim_end()).as_bytes())?;
         return Ok(Exit::Success);
     }
-    let text = option_error(error);
+    // clap does not say which value is not UTF-8.
+    let text = match error.kind() {
+        ErrorKind::InvalidUtf8 => format!("{} must be UTF-8", first_not_utf8(words)),
+        _ => option_error(error),
+    };
     let error = anyhow!("{text}; '{} --help' shows all options", tool.name());
     Err(Failure::new(tool.usage_exit(), error))
 }

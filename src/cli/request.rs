@@ -82,10 +82,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
     if plan.response_topic.is_none() {
         ask_for_response_information(&mut client.properties.connect)?;
     }
-    let payload = publish::payload(&plan.source)?;
     let format = command.output.into_format();
     let log = command.client.log;
-    connect::run(log, request(&client, plan, payload, format, log))
+    let source = plan.source.clone();
+    connect::run(log, async {
+        let read = move || publish::payload(&source);
+        let payload = connect::read_first(&mut client, read).await?;
+        request(&client, plan, payload, format, log).await
+    })
 }
 
 /// Has the broker say what response topics are to be made of.

@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -63,6 +63,18 @@ fn the_time_limit_covers_a_connection_that_is_not_made() {
     for (mut tool, args) in tools() {
         tool.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-W", "1"]);
         run(tool.args(args)).said(27, "timed out");
+    }
+}
+
+#[test]
+fn the_time_limit_covers_what_is_read_first() {
+    for (mut tool, args) in
+        [(midge_pub(), &["-t", "a", "-s"][..]), (midge_rr(), &["-t", "a", "-s"])]
+    {
+        let mut running = Running::start(tool.args(args).args(["-W", "1"]).stdin(Stdio::piped()));
+        let stdin = running.stdin();
+        running.wait().said(27, "timed out");
+        drop(stdin);
     }
 }
 

@@ -118,3 +118,22 @@ fn without_a_terminal_the_prompt_says_what_else_there_is() {
     let outcome = run(tool.args(["-t", "a", "-n", "-u", "ann", "--pw-prompt"]));
     outcome.said(1, "no terminal to ask for the password on; use --pw-file or MIDGE_PASSWORD");
 }
+
+#[test]
+fn the_clients_of_a_load_share_a_password() {
+    let Some(broker) = broker() else { return };
+    let file = broker.dir().join("secret");
+    fs::write(&file, "correct horse\n").unwrap();
+    let url = format!("mqtt-tcp://ann@{}", broker.address());
+    let load = |variable: &str, args: &[&str]| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_midge_conn"));
+        tool.env("MIDGE_PASSWORD", variable);
+        tool.args(["start", "--url", &url, "-C", "2", "-i", "0", "--hold", "0s", "--quiet"]);
+        run(tool.args(args)).code
+    };
+    assert_eq!(load("", &["--pw-file", file.to_str().unwrap()]), Some(0));
+    assert_eq!(load("correct horse", &[]), Some(0));
+    assert_ne!(load("correct horse", &["-p", "wrong horse"]), Some(0));
+    assert_ne!(load("", &[]), Some(0));
+    assert_eq!(load("", &["-p", "x", "--pw-prompt"]), Some(2));
+}

@@ -11,6 +11,7 @@ use crate::{
             LoadOptions,
             load::{LifeOptions, LoadClientOptions, PaceOptions, TargetOptions, TrafficOptions},
         },
+        plan::PasswordPlan,
         transport::TransportPlan,
     },
     codec::{QoS, SubscribeOptions, Version},
@@ -152,7 +153,8 @@ fn traffic(options: &TrafficOptions) -> Result<Traffic> {
 
 /// What each client says in CONNECT.
 fn session(options: &LoadOptions) -> Result<Config> {
-    let LoadClientOptions { protocol_version: version, user, password, .. } = &options.client;
+    let LoadClientOptions { protocol_version: version, user, password, password_from, .. } =
+        &options.client;
     let url = options.target.url.first();
     let mut config = Config::new(*version);
     config.keep_alive = options.client.keepalive;
@@ -162,9 +164,15 @@ fn session(options: &LoadOptions) -> Result<Config> {
     }
     let user = user.as_ref().map(|template| template.of_first(options.pace.seed));
     config.username = user.or(url.and_then(Endpoint::username).map(str::to_owned)).map(Into::into);
-    let password = password.as_ref().map(|password| password.as_bytes());
-    let password = password.or(url.and_then(Endpoint::password));
-    config.password = password.map(Into::into);
+    let given = PasswordPlan::of(password.as_ref(), password_from);
+    config.password = match (given, url.and_then(Endpoint::password)) {
+        (None, Some(password)) => Some(password.into()),
+        (given, _) => given
+            .or_else(|| config.username.as_ref().and_then(|_| PasswordPlan::of_environment()))
+            .map(|password| password.read())
+            .transpose()?
+            .map(|password| password.as_bytes().into()),
+    };
     config.will = will(&options.client)?;
     Ok(config)
 }

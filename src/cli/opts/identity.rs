@@ -40,6 +40,14 @@ pub struct IdentityOptions {
     #[arg(conflicts_with_all = ["pw_file", "pw_prompt"])]
     pub pw: Option<Secret>,
 
+    /// Where else it may be.
+    #[command(flatten)]
+    pub password: PasswordOptions,
+}
+
+/// Places of the password where nobody sees it.
+#[derive(Args, Clone, Debug)]
+pub struct PasswordOptions {
     /// File with the password; one final newline is dropped.
     #[arg(long, value_name = "FILE", conflicts_with = "pw_prompt")]
     pub pw_file: Option<PathBuf>,

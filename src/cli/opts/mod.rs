@@ -23,7 +23,7 @@ pub use client::ClientOptions;
 pub use connection::ConnectionOptions;
 pub use delivery::{DeliveryOptions, OnFailure};
 pub use general::GeneralOptions;
-pub use identity::IdentityOptions;
+pub use identity::{IdentityOptions, PasswordOptions};
 pub use load::LoadOptions;
 pub use output::{LogOptions, OutputOptions};
 pub use passwd::{FileOperand, PasswdCommand, PasswdOptions, SecretOptions, VerifyOptions};

@@ -5,7 +5,7 @@ use std::{env, fs::File, path::PathBuf, rc::Rc};
 use anyhow::{Context, Result};
 
 use crate::cli::{
-    opts::{IdentityOptions, Secret},
+    opts::{PasswordOptions, Secret},
     secret_input::{Prompt, Signals, Wording, read_secret},
 };
 
@@ -24,18 +24,17 @@ pub enum PasswordPlan {
 }
 
 impl PasswordPlan {
-    /// What the options say.
-    pub(super) fn of(identity: &IdentityOptions) -> Option<Self> {
-        let IdentityOptions { pw, pw_file, pw_prompt, .. } = identity;
-        match (pw, pw_file) {
+    /// What the options say, which exclude each other.
+    pub fn of(given: Option<&Secret>, from: &PasswordOptions) -> Option<Self> {
+        match (given, &from.pw_file) {
             (Some(password), _) => Some(Self::Given(password.clone())),
             (None, Some(path)) => Some(Self::File(path.clone())),
-            (None, None) => pw_prompt.then_some(Self::Prompt),
+            (None, None) => from.pw_prompt.then_some(Self::Prompt),
         }
     }
 
     /// What the environment says; an empty variable says nothing.
-    pub(super) fn of_environment() -> Option<Self> {
+    pub fn of_environment() -> Option<Self> {
         let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
         Some(Self::Given(value.into()))
     }

@@ -57,14 +57,18 @@ impl PropertiesPlan {
             }
             let target = plan.list(*owner);
             target.extend(list.as_ref());
-            // Authentication data may stand before its method.
+            // Each was found to be allowed there.
             if let Err(PropertyError::Repeated { property }) = target.check(*owner) {
                 let packet = property::place(*owner);
                 bail!("-D {packet} {property} stands more than once: leave one of them out")
             }
         }
-        if let Err(error) = plan.connect.check(PropertyOwner::Packet(PacketType::Connect)) {
-            bail!("-D connect: {error}: add -D connect authentication-method NAME");
+        let connect = plan.connect.as_ref();
+        if connect.authentication_method().is_some() || connect.authentication_data().is_some() {
+            bail!(
+                "-D connect authentication-method and authentication-data: the tools cannot answer \
+                 the broker's challenge: leave them out"
+            );
         }
         let settings = plan.take_settings();
         Ok((plan, settings))

@@ -81,8 +81,12 @@ pub fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
         let spool = plan.spool.as_ref().map(|spool| Spool::open(spool, identity, &mut client));
         connect::run(log, stream::publish(&client, &plan, spool.transpose()?, log))
     } else {
-        let payload = single::payload(&plan.source)?;
-        connect::run(log, single::publish(&client, &plan, payload, log))
+        let source = plan.source.clone();
+        connect::run(log, async {
+            let read = move || single::payload(&source);
+            let payload = connect::read_first(&mut client, read).await?;
+            single::publish(&client, &plan, payload, log).await
+        })
     }
 }
 

@@ -3,7 +3,10 @@
 use clap::{ArgAction, Args};
 
 use crate::{
-    cli::opts::value::{self, Secret, WordBytes},
+    cli::opts::{
+        PasswordOptions,
+        value::{self, Secret, WordBytes},
+    },
     codec::{QoS, Version},
     load::Template,
 };
@@ -25,9 +28,16 @@ pub struct LoadClientOptions {
     #[arg(short, long, value_name = "NAME")]
     pub user: Option<Template>,
 
-    /// Password of every client. Other users of this machine can see it in the list of processes.
+    /// Password of every client. Other users of this machine can see it in the list of processes:
+    /// --pw-file, --pw-prompt and the environment variable MIDGE_PASSWORD keep it out. The variable
+    /// counts where there is a user name and no other password.
     #[arg(short, long, value_name = "PASSWORD", value_parser = Secret::parser())]
+    #[arg(conflicts_with_all = ["pw_file", "pw_prompt"])]
     pub password: Option<Secret>,
+
+    /// Where else it may be.
+    #[command(flatten)]
+    pub password_from: PasswordOptions,
 
     /// Whether the clients start clean sessions; with false, the broker keeps their sessions.
     #[arg(short, long = "clean_session", value_name = "true|false", default_value_t = true)]
