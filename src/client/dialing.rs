@@ -37,14 +37,14 @@ impl Dialing {
     /// broker.
     pub(super) fn new(
         brokers: Brokers,
-        options: ConnectOptions,
+        options: Arc<ConnectOptions>,
         delays: Option<(Duration, Duration)>,
         retry_first: bool,
         seed: u64,
     ) -> Dialing {
         Dialing {
             brokers,
-            options: Arc::new(options),
+            options,
             client_id: None,
             backoff: delays.map(|(first, max)| Backoff::new(first, max, STABLE_AFTER, seed)),
             longest_delay: delays.map_or(Duration::ZERO, |(_, max)| max),
@@ -243,7 +243,7 @@ mod tests {
         let first = endpoints.next().unwrap();
         let brokers = Brokers::new(first, endpoints.collect(), true);
         let delays = retry.then_some((SECOND, 120 * SECOND));
-        Dialing::new(brokers, ConnectOptions::default(), delays, true, 7)
+        Dialing::new(brokers, Arc::default(), delays, true, 7)
     }
 
     fn refused(reason: ReasonCode, reference: Option<&str>) -> ConnectError {

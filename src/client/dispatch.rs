@@ -524,7 +524,7 @@ impl Dispatch {
         });
         self.shared.counters.connects.add(1);
         self.hooks.on_connect(&info);
-        self.shared.state.send_replace(State::Connected(info));
+        self.shared.state.set(State::Connected(info));
     }
 
     fn resubscribed(&mut self, reasons: Vec<(TopicFilter, ReasonCode)>) {

@@ -35,6 +35,7 @@ mod request;
 mod router;
 mod serve;
 mod shared;
+mod state;
 mod store_file;
 mod stream;
 mod subscribe;
@@ -341,12 +342,11 @@ impl Client {
     ///
     /// Dropping the future changes nothing.
     pub async fn closed(&self) -> CloseReason {
-        let mut state = self.shared.state.subscribe();
-        let closed = state.wait_for(|state| matches!(state, State::Closed(_))).await;
-        match closed.as_deref() {
-            Ok(State::Closed(reason)) => reason.clone(),
-            _ => CloseReason::RuntimeStopped,
-        }
+        let closed = self.shared.state.wait_for(|state| match state {
+            State::Closed(reason) => Some(reason.clone()),
+            _ => None,
+        });
+        closed.await.unwrap_or(CloseReason::RuntimeStopped)
     }
 
     /// Stops reading the socket, so that TCP holds the broker back. Writing and the pings go on,
@@ -369,7 +369,7 @@ impl Client {
 
     /// Returns a watch of what the client is doing.
     pub fn state(&self) -> watch::Receiver<State> {
-        self.shared.state.subscribe()
+        self.shared.state.watch()
     }
 
     /// Returns the counters as they are.
@@ -386,7 +386,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("state", &*self.shared.state.borrow())
+            .field("state", &self.shared.state.get())
             .field("handles", &Arc::strong_count(&self.guard))
             .finish_non_exhaustive()
     }

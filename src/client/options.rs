@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::watch;
 
 use crate::codec::{Properties, Version};
 use crate::driver;
@@ -28,6 +27,7 @@ use super::handle::Handle;
 use super::info::{Counters, State};
 use super::mailbox::Mailbox;
 use super::shared::Shared;
+use super::state::StateCell;
 use super::store_file::FileStore;
 use super::stream::{Inbox, Queue, Slow};
 use super::task::{Task, now};
@@ -53,7 +53,8 @@ pub struct ClientBuilder {
     endpoint: Endpoint,
     fallbacks: Vec<Endpoint>,
     follow_redirects: bool,
-    connect_options: ConnectOptions,
+    /// `None` for the defaults.
+    connect_options: Option<Box<ConnectOptions>>,
     config: Config,
     keep_alive: Duration,
     client_id: Option<Box<str>>,
@@ -192,7 +193,7 @@ impl ClientBuilder {
             endpoint,
             fallbacks: Vec::new(),
             follow_redirects: true,
-            connect_options: ConnectOptions::default(),
+            connect_options: None,
             keep_alive: Duration::from_secs(config.keep_alive.into()),
             config,
             client_id: None,
@@ -362,7 +363,7 @@ impl ClientBuilder {
 
     /// Sets the time for an attempt to connect, from the name lookup to the CONNACK. Default 30 s.
     pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
-        self.connect_options.connect_timeout = connect_timeout;
+        self.connect_options.get_or_insert_default().connect_timeout = connect_timeout;
         self
     }
 
@@ -376,7 +377,7 @@ impl ClientBuilder {
     /// authorities are trusted.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: TlsConfig) -> Self {
-        self.connect_options.tls = Some(tls);
+        self.connect_options.get_or_insert_default().tls = Some(tls);
         self
     }
 
@@ -384,21 +385,21 @@ impl ClientBuilder {
     /// whatever is set there.
     #[cfg(feature = "websocket")]
     pub fn websocket(mut self, websocket: WebSocketOptions) -> Self {
-        self.connect_options.websocket = websocket;
+        self.connect_options.get_or_insert_default().websocket = websocket;
         self
     }
 
     /// Sets the proxy to connect through. It looks up the name of the broker.
     #[cfg(feature = "socks5")]
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.connect_options.proxy = Some(proxy);
+        self.connect_options.get_or_insert_default().proxy = Some(proxy);
         self
     }
 
     /// Sets everything about the network connection, in place of all that was set before: its
     /// `connect_timeout`, `tls`, `websocket` and `proxy` too.
     pub fn connect_options(mut self, connect_options: ConnectOptions) -> Self {
-        self.connect_options = connect_options;
+        self.connect_options = Some(Box::new(connect_options));
         self
     }
 
@@ -455,7 +456,10 @@ impl ClientBuilder {
     ///
     /// [`BuildError`], before anything is sent.
     pub fn start(self) -> Result<(Client, Inbox), BuildError> {
-        let connect_options = driver::connect_options(self.config.version, self.connect_options);
+        let connect_options = match self.connect_options {
+            Some(options) => Arc::new(driver::connect_options(self.config.version, *options)),
+            None => default_connect_options(self.config.version),
+        };
         let runtime = runtime::Handle::try_current().map_err(BuildError::NoRuntime)?;
         let mut config = self.config;
         config.keep_alive = u16::try_from(self.keep_alive.as_secs())
@@ -490,10 +494,9 @@ impl ClientBuilder {
             None => (None, None),
         };
 
-        let (state, _) = watch::channel(State::Connecting { attempt: 1 });
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(self.outgoing),
-            state,
+            state: StateCell::new(State::Connecting { attempt: 1 }),
             counters: Counters::default(),
             stream_limits: self.stream_limits,
             version: config.version,
@@ -533,6 +536,16 @@ impl ClientBuilder {
         let guard = Arc::new(ClientGuard { shared: Arc::clone(&shared) });
         Ok((Client { shared, guard }, Inbox::new(inbox)))
     }
+}
+
+/// The defaults, which all clients that have them share.
+fn default_connect_options(version: Version) -> Arc<ConnectOptions> {
+    static SHARED: [OnceLock<Arc<ConnectOptions>>; 2] = [const { OnceLock::new() }; 2];
+    // 3.1 has another sub-protocol of WebSocket.
+    let [of_31, of_others] = &SHARED;
+    let shared = if version == Version::V31 { of_31 } else { of_others };
+    let options = || Arc::new(driver::connect_options(version, ConnectOptions::default()));
+    Arc::clone(shared.get_or_init(options))
 }
 
 impl fmt::Debug for ClientBuilder {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
-
 use crate::codec::Version;
 
 use super::error::ConnectError;
@@ -12,11 +10,12 @@ use super::info::{CloseReason, ConnectInfo, Counters, State};
 use super::mailbox::Mailbox;
 use super::options::StreamLimits;
 use super::request::Requests;
+use super::state::StateCell;
 use super::store_file::Store;
 
 pub(super) struct Shared {
     pub(super) mailbox: Mailbox,
-    pub(super) state: watch::Sender<State>,
+    pub(super) state: StateCell,
     pub(super) counters: Counters,
     pub(super) stream_limits: StreamLimits,
     pub(super) version: Version,
@@ -33,24 +32,21 @@ impl Shared {
 
     /// Waits until the broker has accepted the connection.
     pub(super) async fn connected(&self) -> Result<Arc<ConnectInfo>, ConnectError> {
-        let mut state = self.state.subscribe();
-        let settled = state
-            .wait_for(|state| matches!(state, State::Connected(_) | State::Closed(_)))
-            .await
-            .map(|state| state.clone());
-        match settled {
-            Ok(State::Connected(info)) => Ok(info),
-            Ok(State::Closed(CloseReason::ConnectFailed(error))) => Err(error),
-            Ok(State::Closed(CloseReason::Disconnected(cause))) => {
-                Err(ConnectError::Ended(Some(cause)))
-            }
-            _ => Err(ConnectError::Ended(None)),
-        }
+        let settled = self.state.wait_for(|state| match state {
+            State::Connected(info) => Some(Ok(Arc::clone(info))),
+            State::Closed(reason) => Some(Err(match reason {
+                CloseReason::ConnectFailed(error) => error.clone(),
+                CloseReason::Disconnected(cause) => ConnectError::Ended(Some(cause.clone())),
+                _ => ConnectError::Ended(None),
+            })),
+            _ => None,
+        });
+        settled.await.unwrap_or(Err(ConnectError::Ended(None)))
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("state", &*self.state.borrow()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("state", &self.state.get()).finish_non_exhaustive()
     }
 }

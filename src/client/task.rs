@@ -119,7 +119,7 @@ impl Task {
     async fn live(&mut self) -> CloseReason {
         loop {
             self.attempts = self.attempts.saturating_add(1);
-            self.shared.state.send_replace(State::Connecting { attempt: self.attempts });
+            self.shared.state.set(State::Connecting { attempt: self.attempts });
             let outcome = self.connect().await;
             let delay = match self.consider(outcome) {
                 ControlFlow::Continue(delay) => delay,
@@ -127,7 +127,7 @@ impl Task {
             };
             tracing::debug!(?delay, "connecting again later");
             let attempt = self.attempts.saturating_add(1);
-            self.shared.state.send_replace(State::Waiting { delay, attempt });
+            self.shared.state.set(State::Waiting { delay, attempt });
             let until = now().checked_add(delay);
             self.hurried = false;
             let waited = poll_fn(|cx| match self.poll_offline(cx, until) {
@@ -187,14 +187,16 @@ impl Task {
         }
     }
 
-    /// Stays with a connection until it ends.
-    async fn serve(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Outcome {
+    /// Begins with a connection, to be polled with [`poll_online`](Self::poll_online).
+    fn attach(&mut self, connected: net::Connected) -> Box<Link> {
         self.session.handle_connected(now());
         self.dispatch.connection =
             Connection { peer: connected.peer, attempts: self.attempts, ..Connection::default() };
-        let mut link = Link::new(connected.stream);
-        let served = poll_fn(|cx| self.poll_online(cx, &mut link, deadline)).await;
-        drop(link);
+        Box::new(Link::new(connected.stream))
+    }
+
+    /// Takes note that the connection is gone.
+    fn detach(&mut self, served: Served) -> Outcome {
         self.session.handle_disconnected(now());
         self.shared.mailbox.set_online(false);
         self.pass_events();
@@ -519,13 +521,13 @@ impl Task {
             drain.finish();
         }
         self.dispatch.end_streams();
-        self.shared.state.send_replace(State::Closed(reason));
+        self.shared.state.set(State::Closed(reason));
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if !matches!(*self.shared.state.borrow(), State::Closed(_)) {
+        if !matches!(self.shared.state.get(), State::Closed(_)) {
             drop(self.shared.mailbox.close());
             self.close(CloseReason::RuntimeStopped);
         }

@@ -1,12 +1,13 @@
 //! One attempt to connect, what came of it, and what follows.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::driver::LinkEnd;
+use crate::driver::{Link, LinkEnd};
 use crate::net::{self, ConnectOptions, Endpoint};
 use crate::session::End;
 
@@ -36,33 +37,39 @@ pub(super) enum Served {
 impl Task {
     /// Makes one attempt to connect, and stays with the connection if there is one.
     pub(super) async fn connect(&mut self) -> Outcome {
+        // Nothing of this future is as large as what it awaits, which is boxed: a client that is
+        // connected carries neither the ways to connect nor what came of them.
+        let (mut link, deadline) = match Box::pin(self.dial()).await {
+            Ok(dialed) => dialed,
+            Err(outcome) => return *outcome,
+        };
+        let served = poll_fn(|cx| self.poll_online(cx, &mut link, deadline)).await;
+        drop(link);
+        self.detach(served)
+    }
+
+    /// Makes a connection to speak MQTT on, and says until when the broker has to have accepted it.
+    async fn dial(&mut self) -> Result<(Box<Link>, Option<Instant>), Box<Outcome>> {
         let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
-            // Boxed: a client without these hooks does not carry what they need.
-            match Box::pin(self.prepare()).await {
-                Ok(prepared) => prepared,
-                Err(outcome) => return *outcome,
-            }
+            self.prepare().await?
         } else {
             (self.dialing.endpoint().clone(), Arc::clone(&self.dialing.options))
         };
         self.dispatch.hooks.log(LogLevel::Debug, || format!("connecting to {endpoint}"));
         let deadline = now().checked_add(options.connect_timeout);
-        // Boxed: a client that is connected does not carry the largest of the ways to connect.
-        let mut dial = Some(Box::pin(async move { net::connect(&endpoint, &options).await }));
+        let mut dial = pin!(net::connect(&endpoint, &options));
         let dialed = poll_fn(|cx| {
-            if let Some(dial) = &mut dial
-                && let Poll::Ready(dialed) = dial.as_mut().poll(cx)
-            {
+            if let Poll::Ready(dialed) = dial.as_mut().poll(cx) {
                 return Poll::Ready(Some(dialed));
             }
             self.poll_offline(cx, None).map(|_| None)
-        })
-        .await;
-        drop(dial);
-        match dialed {
-            None => Outcome::Stopped,
-            Some(Err(error)) => Outcome::ConnectFailed(ConnectError::Network(Arc::new(error))),
-            Some(Ok(connected)) => Box::pin(self.serve(connected, deadline)).await,
+        });
+        match dialed.await {
+            None => Err(Box::new(Outcome::Stopped)),
+            Some(Err(error)) => {
+                Err(Box::new(Outcome::ConnectFailed(ConnectError::Network(Arc::new(error)))))
+            }
+            Some(Ok(connected)) => Ok((self.attach(connected), deadline)),
         }
     }
 
