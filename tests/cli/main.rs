@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod connecting;
+mod cookbook;
 mod credentials;
 mod format;
 mod interop;
