@@ -1,9 +1,10 @@
 //! midge_pub: what arrives, and how it ends.
 
-use std::process::Command;
+use std::{io::Write, net::TcpStream, process::Command};
 
 use crate::{
     run::{Outcome, midge_pub, run_with},
+    server::{Server, read_packet},
     support::{Broker, broker::program},
     watcher::{Watcher, line},
 };
@@ -81,6 +82,29 @@ fn a_message_goes_to_every_topic() {
         let line = |payload| ["a", "b/c", "d"].map(|topic| line(topic, qos, 1, payload));
         assert_eq!(watcher.arrived(), [line("1"), line("2")].concat());
     }
+}
+
+#[test]
+fn a_topic_alias_stands_for_the_topic_from_the_second_message_on() {
+    let outcome = Server::new(|mut stream: TcpStream| {
+        read_packet(&mut stream);
+        // Topic Alias Maximum: 10.
+        stream.write_all(b"\x20\x06\0\0\x03\x22\0\x0a").unwrap();
+        for expected in
+            [b"\x32\x0a\0\x01a\0\x01\x03\x23\0\x01x", &b"\x32\x09\0\0\0\x02\x03\x23\0\x01x"[..]]
+        {
+            let publish = read_packet(&mut stream);
+            assert_eq!(publish, expected);
+            let id = publish.len() - 5;
+            stream.write_all(&[&[0x40, 2], &publish[id - 2..id]].concat()).unwrap();
+        }
+        assert_eq!(read_packet(&mut stream)[0], 0xe0);
+    })
+    .against(
+        midge_pub(),
+        &["-t", "a", "-q", "1", "-m", "x", "--repeat", "2", "-D", "publish", "topic-alias", "7"],
+    );
+    outcome.success();
 }
 
 #[test]

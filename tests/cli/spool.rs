@@ -87,9 +87,9 @@ fn killed(qos: &str, packets: &[&str]) {
     let mut most_left = 0;
     for round in 0..ROUNDS {
         let mut command = spool.command(&broker, &["-q", qos, "-i", "spooler"]);
-        let mut publisher = Running::start(command.stdin(Stdio::piped()));
         let packet = packets[round % packets.len()];
         let seen = broker.log().matches(packet).count();
+        let mut publisher = Running::start(command.stdin(Stdio::piped()));
         let mut stdin = publisher.stdin();
         let lines: String = (0..LINES).map(|n| format!("{round} {n}\n")).collect();
         stdin.write_all(lines.as_bytes()).unwrap();
