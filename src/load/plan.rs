@@ -184,6 +184,13 @@ impl Plan {
         if self.target == Target::Embedded { 2 } else { 1 }
     }
 
+    /// Where in the range of local ports to begin: the same for all processes that share them, and
+    /// another one for other shards, which may be on the same machine.
+    pub(crate) fn port_seed(&self) -> u32 {
+        let shards = (self.shard.count / self.process.count.max(1)).max(1);
+        self.seed.0.wrapping_add((self.shard.index % shards).wrapping_mul(4_099))
+    }
+
     /// How many clients this process starts.
     pub(crate) fn share(&self) -> u32 {
         self.shard.share_of(self.clients)

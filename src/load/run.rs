@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval_at},
+    time::sleep_until,
 };
 
 use super::{
@@ -35,7 +35,7 @@ use super::{
     stats::{Counters, Counts, Distributions, Failures, Outbox, Phase, Sample},
     worker::{Control, Job, Outcome, Trouble, Worker},
 };
-/// How often the progress is told.
+/// How often the progress is told while clients connect.
 const TICK: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 /// Below this many connections, memory per connection would mostly be something else.
@@ -45,7 +45,8 @@ const FEWEST_FOR_MEMORY: u32 = 100;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Update {
-    /// How far it has come: at least ten times a second.
+    /// How far it has come: at least ten times a second while clients connect, and once a second
+    /// after that.
     Progress(Progress),
     /// A client failed or lost its connection.
     Trouble(Trouble),
@@ -123,7 +124,7 @@ pub async fn run(
     };
     let Located { route, found, lookup } = located;
     let clients = plan.share().saturating_mul(plan.process.count);
-    let ports = PortPlan::new(&plan.sources, &found, clients, plan.seed.0)?;
+    let ports = PortPlan::new(&plan.sources, &found, clients, plan.port_seed())?;
     if let Some(ports) = &ports {
         ports.check()?;
     }
@@ -149,7 +150,7 @@ pub async fn run(
         tokio::select! {
             () = &mut interrupt => break EndedBy::Interrupt,
             () = crew.control.changed.notified() => {}
-            _ = watch.next_tick.tick() => {}
+            () = sleep_until(watch.next_look().into()) => {}
         }
     };
 
@@ -359,7 +360,6 @@ impl Drop for Crew {
 struct Watch {
     plan: Arc<Plan>,
     start: Instant,
-    next_tick: tokio::time::Interval,
     next_second: Duration,
     settled_at: Option<Instant>,
     rss: Option<u64>,
@@ -376,12 +376,9 @@ struct Watch {
 
 impl Watch {
     fn new(crew: &Crew, plan: Arc<Plan>, lookup: Option<Duration>) -> Self {
-        let mut next_tick = interval_at((crew.start + TICK).into(), TICK);
-        next_tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut watch = Self {
             plan,
             start: crew.start,
-            next_tick,
             next_second: SECOND,
             settled_at: None,
             rss: None,
@@ -396,6 +393,15 @@ impl Watch {
             watch.record(Sample::new(Phase::Dns, took));
         }
         watch
+    }
+
+    /// When to look again. Idle connections need watching once a second.
+    fn next_look(&self) -> Instant {
+        let Some(settled_at) = self.settled_at else { return Instant::now() + TICK };
+        let second = self.start.checked_add(self.next_second);
+        let end = self.plan.hold.and_then(|hold| settled_at.checked_add(hold));
+        let soonest = [second, end].into_iter().flatten().min();
+        soonest.unwrap_or_else(|| Instant::now() + SECOND)
     }
 
     /// Looks at what the workers have come to, and says why the load is to end, if it is.

@@ -42,6 +42,9 @@ use crate::{
 /// How long the connections may take to close at the end of a load.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Attempts to start before the worker looks after the others.
+const STARTS_PER_TURN: u32 = 64;
+
 /// What the workers and their owner tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
@@ -242,7 +245,7 @@ impl Worker {
             None => {
                 self.publish_due(now);
                 self.meet_fate(now);
-                self.start_due();
+                self.start_due(cx);
             }
             Some(close_by) if now >= close_by || self.slots.len() == 0 => return Poll::Ready(()),
             Some(_) => {}
@@ -360,8 +363,15 @@ impl Worker {
     }
 
     /// Starts the clients whose time has come, as far as attempts may be in progress.
-    fn start_due(&mut self) {
-        while self.desk.attempts.len() < self.desk.job.in_progress {
+    fn start_due(&mut self, cx: &Context<'_>) {
+        for started in 0.. {
+            if self.desk.attempts.len() >= self.desk.job.in_progress {
+                return;
+            }
+            // Attempts that fail at once never fill the room that there is.
+            if started == STARTS_PER_TURN {
+                return cx.waker().wake_by_ref();
+            }
             let now = Instant::now();
             let first = self.desk.job.pace.peek().filter(|&(_, intended)| intended <= now);
             let back = self.returns.peek().map(|&Reverse(back)| back).filter(|&(at, _)| at <= now);

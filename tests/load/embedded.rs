@@ -79,7 +79,7 @@ async fn connections_are_held_and_progress_is_told() {
     assert_adds_up(&report);
     assert!(report.rate.held_s >= 1.3, "{:?}", report.rate);
     assert!(told.is_sorted_by_key(|progress| progress.elapsed));
-    assert!(told.len() >= 5, "{}", told.len());
+    assert!(told.len() >= 3, "{}", told.len());
     let last = told.last().unwrap();
     assert_eq!((last.counts.attempted, last.counts.connected), (10, 10));
     assert_eq!((last.counts.open(), last.counts.pending()), (10, 0));

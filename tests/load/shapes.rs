@@ -47,7 +47,8 @@ async fn churn_replaces_connections_at_its_rate() {
     assert!(report.totals.left - report.totals.returned <= 2, "{:?}", report.totals);
     assert_eq!(report.outcome, Outcome::Complete);
     // The broker saw every one of them say goodbye.
-    broker.wait_for_log_count("disconnected.", 20 + report.totals.left as usize);
+    let goodbyes = report.totals.open + report.totals.left;
+    broker.wait_for_log_count("Received DISCONNECT", goodbyes as usize);
 }
 
 #[tokio::test]

@@ -24,7 +24,6 @@ pub struct TargetOptions {
     /// 10.0.0.5,10.0.0.6 or 127.0.0.0/8. Each has about 60,000 ports. Without it, connections to the
     /// loopback interface come from as many of its addresses as they need.
     #[arg(short = 'A', long, value_name = "ADDRESS,NETWORK/PREFIX,...")]
-    #[arg(conflicts_with = "embedded")]
     pub bind: Option<Sources>,
 
     /// Connect to a null broker inside this process instead, which needs nothing installed.
