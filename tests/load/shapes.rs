@@ -66,6 +66,7 @@ async fn a_storm_cuts_its_share_and_the_clients_come_back() {
     let back = report.phase(Phase::Return).unwrap();
     assert_eq!(back.n, u64::from(totals.left));
     // They were reset, not closed in an orderly way.
+    broker.wait_for_log_count("Received DISCONNECT", 200);
     assert_eq!(broker.log().matches("Received DISCONNECT").count(), 200, "those of the end");
     // The same seed cuts the same clients.
     let again = run_freely(plan).await;
