@@ -91,7 +91,7 @@ fn a_topic_alias_stands_for_the_topic_from_the_second_message_on() {
         // Topic Alias Maximum: 10.
         stream.write_all(b"\x20\x06\0\0\x03\x22\0\x0a").unwrap();
         for expected in
-            [b"\x32\x0a\0\x01a\0\x01\x03\x23\0\x01x", &b"\x32\x09\0\0\0\x02\x03\x23\0\x01x"[..]]
+            [b"\x32\x0e\0\x05a/b/c\0\x01\x03\x23\0\x01x", &b"\x32\x09\0\0\0\x02\x03\x23\0\x01x"[..]]
         {
             let publish = read_packet(&mut stream);
             assert_eq!(publish, expected);
@@ -102,7 +102,11 @@ fn a_topic_alias_stands_for_the_topic_from_the_second_message_on() {
     })
     .against(
         midge_pub(),
-        &["-t", "a", "-q", "1", "-m", "x", "--repeat", "2", "-D", "publish", "topic-alias", "7"],
+        &[
+            &["-t", "a/b/c", "-q", "1", "-m", "x", "--repeat", "2"],
+            &["-D", "publish", "topic-alias", "7"][..],
+        ]
+        .concat(),
     );
     outcome.success();
 }
