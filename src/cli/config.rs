@@ -37,8 +37,8 @@ comment:
   --pw-file /home/ann/.mqtt-password
   -D connect user-property room living room
 
-Of options that can be given once the command line counts; -t, -D and others that can be repeated add \
-up.
+Of options that can be given once the command line counts, and so it does for the topics of \
+midge_pub; -D and the others that can be repeated add up.
 
 The environment variable MIDGE_PASSWORD has the password of the user that -u or -L names, unless \
 another one is given.";

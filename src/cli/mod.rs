@@ -77,7 +77,9 @@ impl Tool {
         let mut command = self.options();
         if self.has_option_file() {
             let manual = command.get_after_long_help().map(|text| format!("{text}\n\n"));
-            command = command.after_long_help(manual.unwrap_or_default() + config::MANUAL);
+            let manual = manual.unwrap_or_default();
+            let (properties, files) = (opts::property::MANUAL, config::MANUAL);
+            command = command.after_long_help(format!("{manual}{properties}\n\n{files}"));
         }
         command
             .name(self.name())

@@ -307,3 +307,55 @@ fn a_request_comes_from_every_source() {
         responder.wait().success();
     }
 }
+
+#[test]
+fn what_comes_before_the_request_is_no_answer() {
+    // A kept session has a message for the response topic, which the broker sends at once.
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x02\x01\0").unwrap();
+        stream.write_all(b"\x30\x06\0\x01rold").unwrap();
+        let subscribe = read_packet(&mut stream);
+        stream.write_all(b"\x30\x06\0\x01rold").unwrap();
+        stream.write_all(&[0x90, 3, subscribe[2], subscribe[3], 0]).unwrap();
+        read_packet(&mut stream);
+        stream.write_all(b"\x30\x06\0\x01rnew").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_rr(), &[&ASK[..], &["-V", "311", "-c", "-i", "me"]].concat());
+    assert_eq!(outcome.success().stdout(), "new\n");
+}
+
+#[test]
+fn a_broker_that_breaks_the_protocol_ends_it() {
+    // CVE-2024-10525: a SUBACK without reason codes.
+    for suback in [&b"\x90\x03\0\x01\0"[..], b"\x90\x05\0\x01\0\0\0", b"\x90\x04\0\x01\0\x7f"] {
+        Server::new(move |mut stream| {
+            read_packet(&mut stream);
+            stream.write_all(b"\x20\x03\0\0\0").unwrap();
+            read_packet(&mut stream);
+            stream.write_all(suback).unwrap();
+            read_to_close(stream);
+        })
+        .against(midge_rr(), &ASK)
+        .said(2, "protocol");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_printed_is_an_error() {
+    let Some(broker) = Broker::start() else { return };
+    let mut tool = midge_rr();
+    tool.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-W", "30"]);
+    tool.args(["-t", "a", "-e", "a", "-m", "x"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = tool.stdin(Stdio::null()).stdout(full).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("midge_rr: cannot write to standard output: "), "{stderr}");
+    // A reader that has gone is a normal end.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = tool.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}

@@ -19,6 +19,25 @@ pub const ID: &str = "properties";
 /// What stands between the words of one value.
 pub const WORD_SEPARATOR: &str = "\0";
 
+/// A section of the manual page of every tool with `-D`.
+pub const MANUAL: &str = "\
+The properties that -D knows, by packet:
+
+  connect      session-expiry-interval, receive-maximum,
+               maximum-packet-size, topic-alias-maximum,
+               request-problem-information,
+               request-response-information
+  publish      payload-format-indicator, message-expiry-interval,
+               content-type, response-topic, correlation-data,
+               topic-alias
+  subscribe    subscription-identifier
+  disconnect   session-expiry-interval, reason-string
+  will         payload-format-indicator, message-expiry-interval,
+               content-type, response-topic, correlation-data,
+               will-delay-interval
+
+And user-property for all of these and unsubscribe, as often as is wanted.";
+
 /// Options about properties.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "MQTT 5")]
@@ -192,6 +211,34 @@ mod tests {
         assert_eq!(option.list.as_ref().correlation_data(), Some(&b"\xff\xfe"[..]));
         let option = PropertyOption::parse(b"publish\0user-property\0a b\0").unwrap();
         assert!(option.list.as_ref().user_properties().eq([("a b", "")]));
+    }
+
+    #[test]
+    fn the_manual_has_every_property_that_can_be_given() {
+        let mut listed = Vec::new();
+        let mut packet = "";
+        for line in MANUAL.lines().filter(|line| line.starts_with("  ")) {
+            let (head, names) = line.split_at(15);
+            packet = if head.trim().is_empty() { packet } else { head.trim() };
+            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            listed.extend(names.map(|name| (packet, name)));
+        }
+        listed.sort_unstable();
+        let packets = ["connect", "disconnect", "publish", "subscribe", "will"];
+        let mut known = Vec::new();
+        for packet in packets {
+            let owner = owner(packet).unwrap();
+            let given = Property::ALL.iter().filter(|property| {
+                property.is_allowed_in(owner)
+                    && !is_for_servers(owner, **property)
+                    && **property != Property::UserProperty
+                    // No tool answers a challenge.
+                    && !property.name().starts_with("authentication-")
+            });
+            known.extend(given.map(|property| (packet, property.name())));
+        }
+        known.sort_unstable();
+        assert_eq!(listed, known);
     }
 
     #[test]
