@@ -22,7 +22,9 @@ pub struct DeliveryOptions {
     #[arg(long, value_name = "COUNT", default_value = "1", requires = "exec")]
     pub jobs: NonZeroUsize,
 
-    /// What follows when a command of --exec fails.
+    /// What follows when a command of --exec fails: 'end' exits with code 123 and leaves the message
+    /// unacknowledged, 'reject' refuses the message (MQTT 5) and goes on, 'ack' acknowledges it all the
+    /// same and goes on.
     #[arg(long, value_name = "WHAT", default_value = "end", requires = "exec")]
     pub on_failure: OnFailure,
 

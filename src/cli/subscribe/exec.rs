@@ -34,7 +34,8 @@ const MAX_VARIABLE_BYTES: usize = 100_000;
 /// What is said about --exec in the manual page.
 pub(super) const MANUAL: &str = "\
 A command of --exec gets the payload as its standard input. Standard output and standard error are \
-those of midge_sub. Its environment is that of midge_sub without MIDGE_PASSWORD, and with:
+those of midge_sub. It has a process group of its own, so that it cannot read from the terminal. Its \
+environment is that of midge_sub without MIDGE_PASSWORD, and with:
 
   MIDGE_TOPIC                     topic
   MIDGE_QOS                       0, 1 or 2

@@ -145,4 +145,23 @@ mod tests {
         }
         assert_ne!(name(&"y".repeat(201)), name(&"z".repeat(201)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_topic_has_a_file_of_its_own(
+            one in "[./%a\\-\\\\ü\u{202e}\n0-2]{1,12}",
+            other in "[./%a\\-\\\\ü\u{202e}\n0-2]{1,12}",
+        ) {
+            let path = file_path(&one);
+            for part in path.components() {
+                let Component::Normal(part) = part else { panic!("{path:?}") };
+                let part = part.to_str().unwrap();
+                assert!(!part.starts_with(['.', '-']), "{path:?}");
+                assert!(!part.chars().any(char::is_control), "{path:?}");
+            }
+            assert_eq!(path == file_path(&other), one == other, "{path:?}");
+            // No file of one is a directory of the other.
+            assert!(!file_path(&other).ancestors().skip(1).any(|dir| dir == path), "{path:?}");
+        }
+    }
 }

@@ -71,9 +71,11 @@ impl Backlog {
         });
     }
 
-    /// No further message is taken.
-    pub(super) fn stop(&self) {
+    /// No further message is taken. Returns how many are being worked on.
+    pub(super) fn stop(&self) -> u64 {
         self.0.send_modify(|progress| progress.end = Some(progress.taken));
+        let progress = self.0.borrow();
+        progress.taken - progress.done
     }
 
     /// Waits until everything that has arrived is dealt with.

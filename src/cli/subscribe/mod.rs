@@ -138,7 +138,16 @@ async fn subscribe(
     if matches!(delivery, DeliveryPlan::Exec(_) | DeliveryPlan::Files(_)) {
         builder = Backlog::bound(builder.acks(Acks::Manual));
         let backlog = backlog.clone();
-        session = session.on_signal(move || backlog.stop());
+        let tells = matches!(delivery, DeliveryPlan::Exec(_)) && !log.quiet;
+        session = session.on_signal(move || {
+            let running = backlog.stop();
+            if tells && running > 0 {
+                let (commands, them) =
+                    if running == 1 { ("a command", "it") } else { ("commands", "them") };
+                let text = format!("waiting for {commands} to end; a second signal ends {them}");
+                stdio::report(Tool::Sub.name(), &text);
+            }
+        });
     }
     let host = client.transport.endpoint.host();
     let goal = Goal::new(&delivery, output.clone(), host, &printer, &backlog, log);

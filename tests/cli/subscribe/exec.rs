@@ -195,14 +195,22 @@ fn a_signal_lets_commands_finish() {
     for signal in ["-TERM", "-INT"] {
         let args = [&session[..], &script(text, broker.dir())].concat();
         let subacks = broker.log().matches("Sending SUBACK to").count();
-        let mut running = Running::start_unread(to(&broker, midge_sub()).args(args));
+        // Errors go to standard output, where they can be waited for.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" 2>&1", env!("CARGO_BIN_EXE_midge_sub")]);
+        let mut running = Running::start_unread(to(&broker, shell).args(args));
         broker.wait_for_log_count("Sending SUBACK to", subacks + 1);
         publish_lines(&broker, "work", "1\n2\n");
         let mut stdout = running.stdout();
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "begin 1\n");
+        let mut next = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line
+        };
+        assert_eq!(next(), "begin 1\n");
         running.signal(signal);
+        let told = "midge_sub: waiting for a command to end; a second signal ends it\n";
+        assert_eq!(next(), told);
         // The command goes on, and its message is acknowledged; the next one is not begun.
         fs::write(&gate, "go\n").unwrap();
         running.collect(stdout);
@@ -282,4 +290,24 @@ fn a_broker_restart_in_the_middle_loses_no_message() {
     for line in lines.lines() {
         assert!(printed.lines().any(|printed| printed == line), "{line} is missing in {printed}");
     }
+}
+
+#[test]
+fn what_waits_for_its_command_is_held_back_and_not_lost() {
+    let Some(broker) = Broker::with_config("allow_anonymous true\nmax_queued_messages 0\n") else {
+        return;
+    };
+    // More than are held, of QoS 0, before the first command ends.
+    let gate = broker.dir().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let text = "read -r n; if test $n = 0; then read -r line <$1/gate; fi; echo $n";
+    let args = ["-t", "flood", "-C", "1500", "-W", "50", "--jobs", "2"];
+    let running = subscriber(&broker, 1, &[&args[..], &script(text, broker.dir())].concat());
+    let lines: String = (0..1500).map(|number| format!("{number}\n")).collect();
+    publish_lines(&broker, "flood", &lines);
+    fs::write(&gate, "go\n").unwrap();
+    let printed = running.wait().success().stdout();
+    let mut numbers: Vec<u32> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..1500), "{} lines", numbers.len());
 }

@@ -1,8 +1,9 @@
 //! --retained-only and --remove-retained.
 
-use std::time::Instant;
+use std::{io::Write as _, time::Instant};
 
 use super::*;
+use crate::server::{Server, read_packet, read_to_close};
 
 /// Has the broker retain so many messages, as one client.
 fn retain_many(broker: &Broker, count: usize) -> Vec<String> {
@@ -139,4 +140,28 @@ fn only_what_was_written_is_removed() {
     assert_eq!(printed, topics);
     let left = subscribe(&broker, &["-t", "many/#", "--retained-only", "-W", "30"]);
     assert_eq!(left.success().stdout(), "");
+}
+
+#[test]
+fn messages_that_are_held_back_until_others_are_complete_are_waited_for() {
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x02\0\0").unwrap();
+        read_packet(&mut stream);
+        stream.write_all(b"\x90\x03\0\x01\x02\x35\x06\0\x01a\0\x05x").unwrap();
+        let mut first = [read_packet(&mut stream)[0], read_packet(&mut stream)[0]];
+        first.sort_unstable();
+        assert_eq!(first, [0x50, 0xa2], "PUBREC and UNSUBSCRIBE");
+        // The question is answered at once, the next message comes when the first is complete.
+        stream.write_all(b"\x62\x02\0\x05\xb0\x02\0\x02").unwrap();
+        assert_eq!(read_packet(&mut stream)[0], 0x70, "PUBCOMP");
+        stream.write_all(b"\x31\x04\0\x01ay").unwrap();
+        for id in [3, 4] {
+            assert_eq!(read_packet(&mut stream)[0], 0xa2, "UNSUBSCRIBE");
+            stream.write_all(&[0xb0, 0x02, 0, id]).unwrap();
+        }
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &["-t", "a", "-q", "2", "--retained-only"]);
+    assert_eq!(outcome.success().stdout(), "x\ny\n");
 }
