@@ -30,12 +30,15 @@ pub enum Exit {
     TimedOut,
     /// midge_sub: a command for a message failed.
     CommandFailed,
-    /// midge_conn: some clients could not connect, or lost their connections.
+    /// midge_conn: some clients could not connect, or lost their connections; or an objective was
+    /// missed; or a report shows a regression.
     SomeFailed,
     /// midge_conn: the command line was wrong.
     Usage,
     /// midge_conn: this machine does not allow what was asked for.
     NotStarted,
+    /// midge_conn: the generator was limited, so that its figures are not the broker's.
+    GeneratorLimited,
     /// midge_conn: nothing takes connections at the target.
     Unreachable,
     /// SIGINT or SIGTERM (the number) stopped the tool before its work was done.
@@ -60,6 +63,7 @@ impl Exit {
             Self::SomeFailed => 1,
             Self::ProtocolError | Self::Usage => 2,
             Self::NotStarted => 3,
+            Self::GeneratorLimited => 4,
             Self::Unreachable => 5,
             Self::ConnectionLost => 7,
             Self::TlsFailure => 8,
@@ -104,9 +108,22 @@ impl Exit {
             Self::KeepAlive => "The broker stopped answering.",
             Self::TimedOut => "The time given on the command line was up.",
             Self::CommandFailed => "A command of --exec failed.",
-            Self::SomeFailed => "Some clients could not connect, or lost their connections.",
-            Self::Usage => "An option was wrong, or the report's file cannot be written.",
-            Self::NotStarted => "This machine does not allow the load: too few open files.",
+            Self::SomeFailed => {
+                "Clients could not connect or lost their connections, an objective was missed, or \
+                 diff found a regression."
+            }
+            Self::Usage => {
+                "An option was wrong, a file cannot be written, or reports cannot be read or \
+                 merged."
+            }
+            Self::NotStarted => {
+                "This machine does not allow the load: too few open files, an address that cannot \
+                 be listened on, a clock that is not synchronised, or an instant to start at that \
+                 has passed."
+            }
+            Self::GeneratorLimited => {
+                "The generator was limited: the figures are its own, not the broker's."
+            }
             Self::Unreachable => {
                 "The target's name has no address, or nothing takes connections there."
             }

@@ -118,7 +118,8 @@ impl Tool {
     /// Joins options and values by the grammar of the tool.
     fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         match self {
-            Self::Pub | Self::Sub | Self::Rr | Self::Conn => argv::join(&self.command(), words),
+            Self::Pub | Self::Sub | Self::Rr => argv::join(&self.command(), words),
+            Self::Conn => argv::join_throughout(&self.command(), words),
             Self::Passwd => password::join(words),
         }
     }

@@ -272,6 +272,7 @@ impl Merge {
         Run {
             started: times(|run| &run.started).min().unwrap_or_default().to_string(),
             ended: times(|run| &run.ended).max().unwrap_or_default().to_string(),
+            clock_synced: self.parts.iter().map(|part| part.run.clock_synced).min().flatten(),
             shard: self.shard.clone(),
             parts,
             ..first.clone()

@@ -24,6 +24,7 @@
 
 mod alarm;
 mod client;
+mod compare;
 mod descriptors;
 mod failure;
 mod host;
@@ -52,6 +53,7 @@ mod verdict;
 mod wheel;
 mod worker;
 
+pub use compare::{Change, Comparison, PhaseComparison, Shift};
 pub use descriptors::TooFewDescriptors;
 pub use failure::FailureClass;
 pub use identity::{Account, Identity, Seed};

@@ -5,7 +5,8 @@ use std::{collections::HashSet, fmt, num::NonZeroU32, sync::Arc, time::Duration}
 use jiff::Timestamp;
 
 use super::{
-    Ceiling, Identity, Life, Profile, Seed, Shard, Slo, Sources, Template, TooFewPorts, Traffic,
+    Ceiling, Identity, Life, PlanFacts, Profile, Seed, Shard, Slo, Sources, TargetFacts, Template,
+    TooFewPorts, Traffic,
     descriptors::{self, TooFewDescriptors},
 };
 #[cfg(feature = "tls")]
@@ -135,6 +136,9 @@ pub struct Plan {
     pub start_at: Option<Timestamp>,
     /// What this machine can do at most, for the report. Default unknown.
     pub ceiling: Option<Ceiling>,
+    /// Whether the clock of this machine is synchronised, for the report; `None` for unknown. Default
+    /// `None`.
+    pub clock_synced: Option<bool>,
     /// What the load has to reach. Default nothing but that no client fails or loses its connection.
     pub objectives: Vec<Slo>,
     /// Gives the load up when an objective was missed for this long. Default `None`: never.
@@ -166,6 +170,7 @@ impl Plan {
             process: Shard::default(),
             ceiling: None,
             start_at: None,
+            clock_synced: None,
             objectives: Vec::new(),
             abort_after: None,
         }
@@ -189,6 +194,12 @@ impl Plan {
     pub(crate) fn port_seed(&self) -> u32 {
         let shards = (self.shard.count / self.process.count.max(1)).max(1);
         self.seed.0.wrapping_add((self.shard.index % shards).wrapping_mul(4_099))
+    }
+
+    /// The same for plans that ask for the same of the same target: what the shards of one plan
+    /// have in common.
+    pub fn hash(&self) -> String {
+        PlanFacts::new(self).hash(&TargetFacts::new(self, &[], None), self.seed.0)
     }
 
     /// How many clients this process starts.

@@ -135,7 +135,7 @@ fn limits(report: &Report) -> Vec<Limit> {
         && lag.p99 as f64 > allowed_lag_micros(rate)
     {
         let detail = format!(
-            "this machine started 1 % of the clients more than {:.1} ms late, {:.1} ms are allowed",
+            "1 % of the clients started more than {:.1} ms late, {:.1} ms are allowed",
             lag.p99 as f64 / 1e3,
             allowed_lag_micros(rate) / 1e3
         );

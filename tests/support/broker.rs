@@ -274,3 +274,20 @@ pub fn free_port() -> u16 {
         }
     }
 }
+
+/// A Python interpreter that has `module`, or `None` as for [`program`].
+#[allow(dead_code, reason = "not every test needs it")]
+pub fn python(module: &str) -> Option<Command> {
+    // The system's has what its package manager has installed.
+    let interpreters = ["/usr/bin/python3", "python3"];
+    let has_module = |interpreter: &&str| {
+        let import = format!("import {module}");
+        let output = Command::new(interpreter).args(["-c", &import]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let found = interpreters.into_iter().find(|interpreter| has_module(interpreter));
+    if found.is_none() {
+        skip(&format!("Python's {module}"), "MIDGE_REQUIRE_BROKERS");
+    }
+    found.map(Command::new)
+}

@@ -1,14 +1,25 @@
 //! `midge_conn`: opens very many connections to a broker, holds them, and reports how they fared.
 
+mod barrier;
 mod calibrate;
+mod chart;
 mod check;
+mod clock;
 mod control;
+mod csv;
+mod diff;
 mod fanout;
+mod hlog;
+mod html;
+mod input;
+mod merge;
 mod output;
 mod plan;
 mod progress;
+mod prometheus;
 mod roster;
 mod screen;
+mod shard;
 mod start;
 mod stop;
 
@@ -18,16 +29,17 @@ use super::{
     exit::{Exit, Failure},
     opts::{
         GeneralOptions, LoadOptions,
-        load::{CalibrateOptions, StopOptions},
+        load::{CalibrateOptions, DiffOptions, MergeOptions, StopOptions},
     },
 };
 
 /// The exit codes of midge_conn.
-pub(super) const EXITS: [Exit; 7] = [
+pub(super) const EXITS: [Exit; 8] = [
     Exit::Success,
     Exit::SomeFailed,
     Exit::Usage,
     Exit::NotStarted,
+    Exit::GeneratorLimited,
     Exit::Unreachable,
     Exit::Signal(2),
     Exit::Signal(15),
@@ -45,6 +57,8 @@ pub(super) fn command() -> Command {
         .subcommand(stop::command())
         .subcommand(check::command())
         .subcommand(calibrate::command())
+        .subcommand(merge::command())
+        .subcommand(diff::command())
 }
 
 /// Runs what was asked for.
@@ -59,6 +73,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Exit, Failure> {
         Some(("calibrate", matches)) => {
             calibrate::run(&CalibrateOptions::from_arg_matches(matches)?)
         }
+        Some(("merge", matches)) => merge::run(&MergeOptions::from_arg_matches(matches)?),
+        Some(("diff", matches)) => diff::run(&DiffOptions::from_arg_matches(matches)?),
         // clap has required one of the subcommands above.
         _ => Err(Failure::silent(Exit::Usage)),
     }

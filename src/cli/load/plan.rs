@@ -1,10 +1,10 @@
 //! What the options of a load ask for: the [`Plan`], checked as a whole.
 
-use std::{thread::available_parallelism, time::Duration};
+use std::{env, thread::available_parallelism, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use super::roster::Roster;
+use super::{roster::Roster, shard};
 use crate::{
     cli::{
         opts::{
@@ -56,6 +56,16 @@ pub(super) fn plan(options: &LoadOptions) -> Result<Plan> {
     plan.identity.accounts = roster.map(|roster| roster.accounts.into());
     plan.life = life(options)?;
     plan.traffic = traffic(&options.traffic)?;
+    plan.shard = shard::resolve(options.machines.shard.as_ref(), |name| env::var(name).ok())?;
+    plan.start_at = options.machines.start_at;
+    if options.machines.force && plan.start_at.is_none() && options.machines.barrier.is_none() {
+        bail!("--force has no effect without --start-at or --barrier");
+    }
+    if plan.shard.count > 1 && seed.is_none() {
+        bail!("the shards of one plan need the same clients: add --seed NUMBER, the same for all");
+    }
+    plan.objectives.clone_from(&options.judging.slo);
+    plan.abort_after = options.judging.abort_on_slo;
     plan.check()?;
     Ok(plan)
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Write};
 
+use super::chart;
 use crate::{
     cli::stdio::single_line,
-    load::{Latencies, Outcome, Phase, Report, Totals},
+    load::{Outcome, Phase, Report, Totals},
 };
 
 /// The report, ready for standard output.
@@ -16,7 +17,17 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 fn write_report(report: &Report, out: &mut String) -> fmt::Result {
-    let Report { run, target, plan, totals, rate, host, .. } = report;
+    write_head(report, out)?;
+    write_verdict(report, out)?;
+    write_course(report, out)?;
+    write_phases(report, out)?;
+    write_errors(report, out)?;
+    write_timeline(report, out)?;
+    write_host(report, out)
+}
+
+fn write_head(report: &Report, out: &mut String) -> fmt::Result {
+    let Report { run, target, plan, rate, .. } = report;
     writeln!(
         out,
         "midge_conn {}  seed {}  {}  MQTT {}",
@@ -25,6 +36,24 @@ fn write_report(report: &Report, out: &mut String) -> fmt::Result {
         single_line(&target.url),
         target.mqtt_version
     )?;
+    let shard = &run.shard;
+    if shard.count > 1 {
+        let source = shard.source.as_ref().map_or(String::new(), |from| format!(" ({from})"));
+        writeln!(
+            out,
+            "shard       {shard}{source}: {} of the clients",
+            count(report.totals.planned.into())
+        )?;
+    }
+    if !run.parts.is_empty() {
+        writeln!(
+            out,
+            "merged      {} reports from {}, started within {}",
+            run.parts.len(),
+            report.host.name,
+            duration((report.start_skew_s() * 1e6) as u64)
+        )?;
+    }
     if let Some(micros) = target.dns_us {
         let addresses = target.resolved.join(", ");
         writeln!(out, "target      {addresses}, looked up in {}", duration(micros))?;
@@ -39,18 +68,54 @@ fn write_report(report: &Report, out: &mut String) -> fmt::Result {
         count(plan.clients.into()),
         plan.keepalive_s,
         count(plan.in_progress_max.into())
-    )?;
-    writeln!(out, "outcome     {}", outcome(report.outcome))?;
-    let percent = f64::from(totals.connected) / f64::from(plan.clients.max(1)) * 100.0;
+    )
+}
+
+fn write_verdict(report: &Report, out: &mut String) -> fmt::Result {
+    let met = report.slo.iter().filter(|row| row.ok).count();
+    let of = match report.slo.len() {
+        0 => String::new(),
+        all => format!(", {met} of {all} objectives met"),
+    };
+    writeln!(out, "VERDICT     {}{of}", report.verdict.state)?;
+    for (index, limit) in report.verdict.limited_by.iter().enumerate() {
+        let title = if index == 0 { "limited by" } else { "" };
+        writeln!(out, "{title:<12}{}: {}", limit.what, limit.detail)?;
+    }
+    for row in &report.slo {
+        let ok = if row.ok { "met" } else { "MISSED" };
+        let note = row.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        writeln!(out, "objective   {ok:<7} {}: {}{note}", row.expr, row.text)?;
+    }
+    writeln!(out, "outcome     {}", outcome(report.outcome))
+}
+
+fn write_course(report: &Report, out: &mut String) -> fmt::Result {
+    let Report { totals, rate, .. } = report;
+    let percent = f64::from(totals.connected) / f64::from(totals.planned.max(1)) * 100.0;
     writeln!(
         out,
         "connected   {} of {} ({percent:.2}%), failed {}, pending {}, not started {}",
         count(totals.connected.into()),
-        count(plan.clients.into()),
+        count(totals.planned.into()),
         count(totals.failed.into()),
         count(totals.pending.into()),
         count(totals.not_started.into())
     )?;
+    write!(out, "rate        {:.1}/s achieved", rate.achieved)?;
+    if let Some(intended) = rate.intended {
+        write!(out, " of {intended:.1}/s")?;
+    }
+    write!(out, ", ramp {:.3}s", rate.ramp_s)?;
+    match report.phase(Phase::GeneratorLag) {
+        Some(lag) if rate.intended.is_some() => writeln!(
+            out,
+            ", late starts {} (at most {})",
+            count(totals.late_starts),
+            duration(lag.max_us)
+        )?,
+        _ => writeln!(out)?,
+    }
     writeln!(
         out,
         "held        {:.1}s, peak {}, dropped {}, open at the end {}",
@@ -59,21 +124,64 @@ fn write_report(report: &Report, out: &mut String) -> fmt::Result {
         count(totals.dropped.into()),
         count(totals.open.into())
     )?;
-    writeln!(out, "rate        {:.1}/s achieved, ramp {:.3}s", rate.achieved, rate.ramp_s)?;
-    write_life(report, out)?;
+    write_life(report, out)
+}
+
+fn write_timeline(report: &Report, out: &mut String) -> fmt::Result {
+    let series = &report.series_1s;
+    if series.len() < 2 {
+        return Ok(());
+    }
+    let span = series.last().map_or(0.0, |second| second.t);
+    writeln!(out, "\ntimeline    0s to {span:.0}s")?;
+    let connected = chart::per_second(series, |second| second.connected.into());
+    let failed = chart::per_second(series, |second| (second.failed + second.dropped).into());
+    let open: Vec<_> = series.iter().map(|second| f64::from(second.open)).collect();
+    let p99: Vec<_> = series.iter().filter_map(|second| second.p99_us).collect();
+    let rows = [
+        ("connects/s", connected, false),
+        ("open", open, false),
+        ("errors/s", failed, true),
+        ("p99", series.iter().map(|s| s.p99_us.map_or(0.0, |p99| p99 as f64)).collect(), true),
+    ];
+    for (name, values, only_if_any) in rows {
+        let top = values.iter().copied().fold(0.0, f64::max);
+        if only_if_any && top == 0.0 {
+            continue;
+        }
+        let top_text = match name {
+            "p99" => duration(p99.iter().copied().max().unwrap_or(0)),
+            _ => count(top.round() as u64),
+        };
+        writeln!(out, "  {name:<10}{}  at most {top_text}", chart::sparkline(&values, top))?;
+    }
+    Ok(())
+}
+
+fn write_host(report: &Report, out: &mut String) -> fmt::Result {
+    let host = &report.host;
+    let mut parts = Vec::new();
+    if let Some(mean) = host.cpu_mean {
+        let peak = host.cpu_peak.map_or(String::new(), |p| format!(" (peak {:.0}%)", p * 100.0));
+        parts.push(format!("cpu {:.0}%{peak} of {} cores", mean * 100.0, host.cpus));
+    }
+    parts.push(format!("longest stall {}", duration(host.loop_stall_max_us)));
+    if let Some(retransmits) = host.retransmits {
+        parts.push(format!("{} TCP retransmissions", count(retransmits)));
+    }
+    writeln!(out, "\nhost        {}", parts.join(", "))?;
     if let Some(rss) = host.rss_bytes {
         let mebibytes = rss as f64 / f64::from(1 << 20);
         write!(out, "memory      {mebibytes:.1} MiB")?;
         if let Some(bytes) = host.rss_bytes_per_client {
             write!(out, ", {} bytes for each client", count(bytes))?;
-            if target.url == "embedded" {
+            if report.target.url == "embedded" {
                 write!(out, " and its peer in the null broker")?;
             }
         }
         writeln!(out)?;
     }
-    write_phases(report, out)?;
-    write_errors(report, out)
+    Ok(())
 }
 
 /// What the connections went through, and what they carried, as far as there was anything.
@@ -106,7 +214,12 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
     row(out, ["phase", "n", "p50", "p90", "p99", "p99.9", "max"])?;
     for phase in Phase::ALL {
         let Some(latencies) = report.phase(phase) else { continue };
-        let quantile = |value, out_of| match is_meaningful(latencies, out_of) {
+        // One lookup is said above; and without failures, the two totals are the same.
+        let is_same = phase == Phase::TotalAll && report.totals.failed == 0;
+        if phase == Phase::Dns || is_same {
+            continue;
+        }
+        let quantile = |value, quantile| match latencies.is_enough_for(quantile) {
             true => duration(value),
             false => "-".to_owned(),
         };
@@ -115,15 +228,22 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
             [
                 title(phase),
                 &count(latencies.n),
-                &quantile(latencies.p50, 2),
-                &quantile(latencies.p90, 10),
-                &quantile(latencies.p99, 100),
-                &quantile(latencies.p999, 1000),
+                &quantile(latencies.p50, 0.5),
+                &quantile(latencies.p90, 0.9),
+                &quantile(latencies.p99, 0.99),
+                &quantile(latencies.p999, 0.999),
                 &duration(latencies.max_us),
             ],
         )?;
     }
-    writeln!(out, "Schedule lag and total count from the intended start of a client.")?;
+    writeln!(
+        out,
+        "Lags and totals count from the intended start of a client; own lag is this machine's doing."
+    )?;
+    if report.totals.failed > 0 {
+        let timeout = report.plan.connect_timeout_s;
+        writeln!(out, "With failed: each client that failed counts as {timeout}s or more.")?;
+    }
     let slowest = report.phase(Phase::Tcp).map_or(0, |tcp| tcp.max_us);
     if slowest >= SYN_RETRANSMISSION_MICROS {
         writeln!(
@@ -156,11 +276,6 @@ fn write_errors(report: &Report, out: &mut String) -> fmt::Result {
 /// From here on a connect has waited for a retransmission (RFC 6298 §2: one second at first).
 const SYN_RETRANSMISSION_MICROS: u64 = 1_000_000;
 
-/// Whether there are enough measurements for the value that one in `out_of` exceeds: ten of them.
-fn is_meaningful(latencies: &Latencies, out_of: u64) -> bool {
-    latencies.n >= 10 * out_of
-}
-
 fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::ScheduleLag => "  schedule lag",
@@ -180,7 +295,7 @@ fn title(phase: Phase) -> &'static str {
     }
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Complete => "complete",
         Outcome::Failures => "some clients failed or lost their connections",
@@ -191,7 +306,7 @@ fn outcome(outcome: Outcome) -> &'static str {
 }
 
 /// `150us`, `1.5ms`, `12.3ms`, `1.03s`.
-fn duration(micros: u64) -> String {
+pub(super) fn duration(micros: u64) -> String {
     let micros_f = micros as f64;
     match micros {
         0..1_000 => format!("{micros}us"),
@@ -201,7 +316,7 @@ fn duration(micros: u64) -> String {
 }
 
 /// `1,234,567`.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {

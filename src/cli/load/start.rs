@@ -1,11 +1,20 @@
 //! `midge_conn start`: carries a load out and prints its report.
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Command};
+use jiff::Timestamp;
 use tokio::{runtime, sync::oneshot};
 
 use super::{
-    calibrate, control::Control, fanout, output::Output, plan::plan, progress::Display, screen,
+    barrier::Barrier,
+    calibrate, clock,
+    control::Control,
+    fanout,
+    output::Outputs,
+    plan::plan,
+    progress::Display,
+    prometheus::{self, Metrics},
+    screen,
 };
 use crate::{
     cli::{
@@ -13,9 +22,10 @@ use crate::{
         exit::{Exit, Failure},
         opts::LoadOptions,
         signals::Signals,
-        stdio::Stdout,
+        stdio::{self, Stdout, single_line},
     },
-    load::{Outcome, Plan, Report, Shard, StartError},
+    load::{Plan, Report, Shard, StartError},
+    net::Endpoint,
 };
 
 /// The options of the verb.
@@ -58,20 +68,21 @@ pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     }
     let mut plan = plan(options).map_err(usage)?;
     plan.ceiling = calibrate::known();
-    let mut json = options.report.json.as_deref().map(Output::open).transpose().map_err(usage)?;
+    if plan.start_at.is_some() || options.machines.barrier.is_some() {
+        plan.clock_synced = check_clock(options.machines.force)?;
+    }
+    let mut outputs = Outputs::open(&options.report).map_err(usage)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
         .map_err(|error| Failure::new(Exit::NotStarted, error))?;
-    let (report, signal) = runtime.block_on(attend(plan, options))?;
+    let (report, signal) = runtime.block_on(attend(plan, options, &mut outputs))?;
     // A host name may still be looked up: that cannot be stopped, and is not waited for.
     runtime.shutdown_background();
     let printed = Stdout::new().write(screen::render(&report).as_bytes());
-    // A reader who has seen enough of the one report still gets the other.
-    if let Some(json) = &mut json {
-        json.write(&report).map_err(usage)?;
-    }
+    // A reader who has seen enough of the one report still gets the others.
+    outputs.finish(&report).map_err(usage)?;
     printed?;
     verdict(&report, signal)
 }
@@ -91,10 +102,30 @@ fn serve(options: &LoadOptions, part: &Shard) -> Result<Exit, Failure> {
 }
 
 /// Runs the load until its end or a signal. The second signal ends the program without a report.
-async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exit>), Failure> {
+async fn attend(
+    mut plan: Plan,
+    options: &LoadOptions,
+    outputs: &mut Outputs,
+) -> Result<(Report, Option<Exit>), Failure> {
     let not_started = |error| Failure::new(Exit::NotStarted, error);
     let mut signals =
         Signals::new().context("cannot take over the signals").map_err(not_started)?;
+    let metrics = match options.report.prometheus {
+        Some(address) => {
+            let listener = prometheus::listen(address).await.map_err(not_started)?;
+            let metrics = Metrics::new(&plan);
+            tokio::spawn(prometheus::serve(listener, metrics.clone()));
+            Some(metrics)
+        }
+        None => None,
+    };
+    if let Some(url) = &options.machines.barrier {
+        let instant = tokio::select! {
+            instant = meet(url, &plan, options.report.quiet) => instant.map_err(not_started)?,
+            signal = signals.next() => return Err(Failure::silent(signal)),
+        };
+        plan.start_at = Some(instant);
+    }
     let (interrupt, interrupted) = oneshot::channel::<()>();
     let mut control = Control::open(format!("{} clients to {}", plan.clients, plan.target));
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
@@ -105,7 +136,13 @@ async fn attend(plan: Plan, options: &LoadOptions) -> Result<(Report, Option<Exi
             // The sender lives as long as the load.
             let _ = interrupted.await;
         },
-        |update| display.show(update),
+        |update| {
+            outputs.observe(&update);
+            if let Some(metrics) = &metrics {
+                metrics.observe(&update);
+            }
+            display.show(update);
+        },
     );
     tokio::pin!(running);
     let (outcome, signal) = tokio::select! {
@@ -140,6 +177,40 @@ async fn asked_to_end(signals: &mut Signals, control: Option<&mut Control>) -> E
     }
 }
 
+/// Meets the other shards, and returns the instant to start at.
+async fn meet(url: &Endpoint, plan: &Plan, quiet: bool) -> Result<Timestamp> {
+    let mut connect = plan.connect.clone();
+    // Clients may come from another address than the one that reaches the barrier's broker.
+    connect.bind = None;
+    let tell = |text: &str| {
+        if !quiet {
+            stdio::report(Tool::Conn.name(), text);
+        }
+    };
+    let barrier = Barrier::join(url, connect, plan.shard.clone(), plan.hash()).await?;
+    barrier.wait(tell).await
+}
+
+/// Whether the clock is synchronised; machines that start at an instant need that.
+fn check_clock(force: bool) -> Result<Option<bool>, Failure> {
+    let synced = clock::is_synchronised();
+    match synced {
+        Some(false) if !force => {
+            let error = anyhow!(
+                "the clock of this machine is not synchronised, so it would not start together \
+                 with others: start an NTP client, or use --force"
+            );
+            return Err(Failure::new(Exit::NotStarted, error));
+        }
+        None if !force => stdio::report(
+            Tool::Conn.name(),
+            "nothing on this machine tells whether its clock is synchronised",
+        ),
+        _ => {}
+    }
+    Ok(synced)
+}
+
 pub(super) fn start_failure(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Plan(_) => Exit::Usage,
@@ -150,27 +221,50 @@ pub(super) fn start_failure(error: StartError) -> Failure {
 }
 
 /// The exit code that tells how the load went.
-fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Failure> {
-    let worst = report.errors.first();
-    let why = worst.map_or(String::new(), |row| {
-        format!(": {} ({}); {}", row.class, row.sample_error, row.remedy)
-    });
+///
+/// # Errors
+/// When it has not passed.
+pub(super) fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Failure> {
+    let exit = match report.verdict.exit_code {
+        0 => return Ok(Exit::Success),
+        1 => Exit::SomeFailed,
+        5 => Exit::Unreachable,
+        130 => return Ok(signal.unwrap_or(Exit::Signal(2))),
+        _ => Exit::GeneratorLimited,
+    };
+    Err(Failure::new(exit, anyhow!(shortfall(report, exit))))
+}
+
+/// Why the load has not passed, in one line.
+fn shortfall(report: &Report, exit: Exit) -> String {
+    let worst = report
+        .errors
+        .first()
+        .map(|row| format!("{} ({}); {}", row.class, single_line(&row.sample_error), row.remedy));
+    let missed: Vec<_> = report
+        .slo
+        .iter()
+        .filter(|row| !row.ok)
+        .map(|row| format!("{} is {}", row.expr, row.text))
+        .collect();
     let totals = report.totals;
-    match report.outcome {
-        Outcome::Complete => Ok(Exit::Success),
-        Outcome::Interrupted => Ok(signal.unwrap_or(Exit::Signal(2))),
-        Outcome::Unreachable => {
-            let error = anyhow!("cannot reach {}{why}", report.target.url);
-            Err(Failure::new(Exit::Unreachable, error))
+    match exit {
+        Exit::Unreachable => {
+            let why = worst.map_or(String::new(), |worst| format!(": {worst}"));
+            format!("cannot reach {}{why}", report.target.url)
         }
-        _ => {
-            let (failed, dropped, attempted) = (totals.failed, totals.dropped, totals.attempted);
-            let error = anyhow!(
-                "of {attempted} clients {failed} failed and {dropped} lost their connections, most \
-                 by {}",
-                why.trim_start_matches(": ")
-            );
-            Err(Failure::new(Exit::SomeFailed, error))
+        Exit::GeneratorLimited => {
+            let limits: Vec<_> =
+                report.verdict.limited_by.iter().map(|limit| limit.detail.as_str()).collect();
+            format!("the generator was limited: {}", limits.join("; "))
         }
+        _ if !missed.is_empty() => format!("missed: {}", missed.join(", ")),
+        _ => format!(
+            "of {} clients {} failed and {} lost their connections, most by {}",
+            totals.attempted,
+            totals.failed,
+            totals.dropped,
+            worst.unwrap_or_default()
+        ),
     }
 }

@@ -84,6 +84,7 @@ impl Report {
                 started: course.started.to_string(),
                 ended: jiff::Timestamp::now().to_string(),
                 start_at: plan.start_at.map(|at| at.to_string()),
+                clock_synced: plan.clock_synced,
                 shard: plan.shard.clone(),
                 parts: Vec::new(),
             },
@@ -131,7 +132,7 @@ fn late_starts(plan: &Plan, distributions: &Distributions) -> u64 {
 }
 
 impl PlanFacts {
-    fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             clients: plan.clients,
             interval_us: plan
@@ -148,7 +149,7 @@ impl PlanFacts {
     }
 
     /// The same for runs that ask for the same, whatever machine and however many threads do it.
-    fn hash(&self, target: &TargetFacts, seed: u32) -> String {
+    pub(crate) fn hash(&self, target: &TargetFacts, seed: u32) -> String {
         let same = Self { workers: 0, ..self.clone() };
         let text = serde_json::to_string(&(same, &target.url, &target.mqtt_version, seed))
             .expect("these are numbers and texts");

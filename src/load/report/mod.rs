@@ -94,6 +94,8 @@ pub struct Run {
     pub ended: String,
     /// The instant that all shards were to start at, in UTC (RFC 3339), if one was given.
     pub start_at: Option<String>,
+    /// Whether the clock of the machine was synchronised; `None` for unknown.
+    pub clock_synced: Option<bool>,
     /// Which part of the plan's clients it was.
     pub shard: Shard,
     /// The runs that were merged into this one; empty for one that was not.
@@ -151,8 +153,8 @@ pub struct PlanFacts {
     pub workers: u32,
 }
 
-/// How many clients came how far. `planned = attempted + not_started`, and `attempted = connected +
-/// failed + pending`.
+/// How many clients came how far. `planned = attempted + not_started`, `attempted = connected + failed
+/// + pending`, and `connected + returned = open + dropped + left`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Totals {
@@ -168,7 +170,7 @@ pub struct Totals {
     pub pending: u32,
     /// Clients of the plan that had not started when the load ended.
     pub not_started: u32,
-    /// Accepted clients that lost their connection before the load ended.
+    /// How often an accepted client lost its connection before the load ended.
     pub dropped: u32,
     /// Connections that the plan ended itself, by churn or a storm.
     #[serde(default)]

@@ -1,9 +1,12 @@
 //! The options of `midge_conn start`, in the grammar of NanoMQ's connection tool.
 
 mod clients;
+mod judging;
 mod life;
+mod machines;
 mod output;
 mod pace;
+mod reports;
 mod shape;
 mod target;
 mod verbs;
@@ -12,9 +15,12 @@ use clap::{ArgAction, Args};
 
 pub use self::{
     clients::LoadClientOptions,
+    judging::JudgingOptions,
     life::{LifeOptions, RosterOptions, TrafficOptions},
-    output::ReportOptions,
+    machines::{MachineOptions, ShardOption},
+    output::{ReportFiles, ReportOptions},
     pace::PaceOptions,
+    reports::{DiffOptions, MergeOptions},
     target::TargetOptions,
     verbs::{CalibrateOptions, StopOptions},
 };
@@ -47,6 +53,12 @@ pub struct LoadOptions {
     /// What they carry.
     #[command(flatten)]
     pub traffic: TrafficOptions,
+    /// What it has to reach.
+    #[command(flatten)]
+    pub judging: JudgingOptions,
+    /// Who else takes part.
+    #[command(flatten)]
+    pub machines: MachineOptions,
     /// What is told.
     #[command(flatten)]
     pub report: ReportOptions,
