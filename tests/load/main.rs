@@ -13,6 +13,7 @@ mod support;
 mod broker;
 mod embedded;
 mod hostile;
+mod machines;
 mod outputs;
 mod report;
 mod server;
