@@ -35,7 +35,10 @@
 //! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
 //! | ask and answer | [`Client::request`], [`Client::serve`] |
 //! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
-//! | end | [`Client::disconnect`], [`Client::closed`] |
+//! | keep messages over a restart or a crash | [`client::FileStore`], [`ClientBuilder::store`] |
+//! | give up on what is late, or too much | [`Publish::deadline`], [`client::OutgoingQueue`] |
+//! | end | [`Client::drain`], [`Client::disconnect`], [`Client::abort`], [`Client::closed`] |
+//! | do without an async runtime | [`blocking`] |
 //!
 //! # The floors
 //!
@@ -89,7 +92,7 @@ pub mod cli;
 #[doc(inline)]
 pub use crate::client::{
     AckHandle, Acks, Client, ClientBuilder, Delivery, Flow, Handle, Inbox, Message, MessageRef,
-    Publish, Reconnect, Slow, Subscription, Will,
+    Publish, Reconnect, Slow, Subscription, Will, blocking,
 };
 #[doc(inline)]
 pub use crate::codec::{

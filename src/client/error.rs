@@ -29,6 +29,9 @@ pub enum BuildError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The thread for [blocking](super::blocking) clients could not be started.
+    #[error("cannot start the thread of blocking clients")]
+    NoThread(#[source] io::Error),
     /// There is no Tokio runtime to run on.
     #[error("a client must be started within a Tokio runtime")]
     NoRuntime(#[source] tokio::runtime::TryCurrentError),
@@ -93,6 +96,10 @@ pub enum ConnectError {
     /// The client has ended otherwise.
     #[error("the client has ended")]
     Ended(#[source] Option<DisconnectCause>),
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 impl ConnectError {
@@ -139,7 +146,10 @@ impl ConnectError {
             | ConnectError::Io(_)
             | ConnectError::Hook(_)
             | ConnectError::HookTimeout { .. } => true,
-            ConnectError::Unsendable(_) | ConnectError::Config(_) | ConnectError::Ended(_) => false,
+            ConnectError::Unsendable(_)
+            | ConnectError::Config(_)
+            | ConnectError::Ended(_)
+            | ConnectError::WouldBlock => false,
         }
     }
 }
@@ -209,15 +219,20 @@ pub enum EnqueueError {
     /// The client has ended, or is [draining](super::Client::drain).
     #[error("the client has ended")]
     Closed(Box<OutgoingMessage>),
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 impl EnqueueError {
     /// Takes the message out; `None` where there was none to begin with, or it cannot be sent.
     pub fn into_message(self) -> Option<OutgoingMessage> {
         match self {
-            EnqueueError::InvalidTopic(_) | EnqueueError::Invalid(_) | EnqueueError::Encode(_) => {
-                None
-            }
+            EnqueueError::InvalidTopic(_)
+            | EnqueueError::Invalid(_)
+            | EnqueueError::Encode(_)
+            | EnqueueError::WouldBlock => None,
             EnqueueError::Full(message)
             | EnqueueError::Offline(message)
             | EnqueueError::Expired(message)
@@ -318,6 +333,10 @@ pub enum PublishError {
         /// Whether a part of it had been sent, so that it may have arrived.
         maybe_delivered: bool,
     },
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 impl From<PublishFailure> for PublishError {
@@ -347,6 +366,7 @@ impl From<EnqueueError> for PublishError {
             EnqueueError::Expired(message) => PublishError::Expired { message: Some(message) },
             EnqueueError::Store { message, error } => PublishError::Store { message, error },
             EnqueueError::Closed(_) => PublishError::Closed { maybe_delivered: false },
+            EnqueueError::WouldBlock => PublishError::WouldBlock,
         }
     }
 }
@@ -396,6 +416,10 @@ pub enum RequestError {
     /// The client ended first.
     #[error("the client ended before the broker answered")]
     Closed,
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 /// Says why a subscribe did not succeed.
@@ -458,6 +482,10 @@ pub enum ResponseError {
     /// The client ended first.
     #[error("the client ended before the response came")]
     Closed,
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 /// Says why a disconnect was not sent.
@@ -473,6 +501,10 @@ pub enum DisconnectError {
     /// The connection failed before the DISCONNECT was written: the broker publishes the will.
     #[error("the connection was lost before the DISCONNECT was written")]
     Lost(#[source] Option<Arc<io::Error>>),
+    /// The wait was in a hook, or anywhere else where it would never end
+    /// ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 /// The server that a broker names besides a reason, and whether it has moved there for good.

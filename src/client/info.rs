@@ -188,6 +188,10 @@ pub enum CloseReason {
     /// lose messages.
     #[error("the store of the client failed")]
     Store(#[source] StoreError),
+    /// The client has not ended: the wait for it was in a hook, or anywhere else where it would
+    /// never end ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
     /// The runtime was shut down, and the driver task with it.
     #[error("the runtime of the client was shut down")]
     RuntimeStopped,

@@ -20,6 +20,7 @@
 
 mod acks;
 mod attempt;
+pub mod blocking;
 mod callbacks;
 mod dialing;
 mod dispatch;

@@ -20,6 +20,8 @@ example!(callbacks, "../../examples/callbacks.rs");
 example!(will, "../../examples/will.rs");
 example!(reconnect, "../../examples/reconnect.rs");
 example!(request, "../../examples/request.rs");
+example!(persistent_queue, "../../examples/persistent_queue.rs");
+example!(blocking, "../../examples/blocking.rs");
 
 /// Publishes once the broker has answered this many SUBSCRIBEs.
 async fn when_subscribed(broker: &Broker, count: usize, messages: &[(&str, &str)]) {
@@ -95,4 +97,27 @@ async fn reconnect_loses_nothing() {
 async fn request_gets_its_responses() {
     let Some(broker) = Broker::start() else { return };
     assert_eq!(soon(request::run(&broker.url())).await.unwrap(), ["3", "12", "0"]);
+}
+
+#[test]
+fn persistent_queue_sends_what_is_left() {
+    let Some(broker) = Broker::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("readings");
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    // There is no broker, so that it waits for ever; with the runtime, the client is gone.
+    let stuck = runtime().block_on(async {
+        let running = persistent_queue::run("mqtt://127.0.0.1:1", &path);
+        tokio::time::timeout(std::time::Duration::from_millis(200), running).await
+    });
+    assert!(stuck.is_err());
+    let run = || runtime().block_on(soon(persistent_queue::run(&broker.url(), &path))).unwrap();
+    assert_eq!(run(), 10);
+    assert_eq!(run(), 0);
+}
+
+#[test]
+fn blocking_needs_no_runtime() {
+    let Some(broker) = Broker::start() else { return };
+    assert_eq!(blocking::run(&broker.url()).unwrap(), ["one", "two", "three"]);
 }
