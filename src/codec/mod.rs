@@ -68,7 +68,8 @@ pub use qos::{InvalidQoS, QoS};
 pub use reason::ReasonCode;
 pub use subscribe::{FilterRequest, RetainHandling, SubAck, Subscribe, SubscribeOptions};
 pub use topic::{
-    TopicError, TopicFilter, TopicName, check_topic_filter, check_topic_name, topic_matches,
+    FilterLevel, TopicError, TopicFilter, TopicName, check_topic_filter, check_topic_name,
+    topic_matches,
 };
 pub use unsubscribe::{UnsubAck, Unsubscribe};
 pub use version::Version;

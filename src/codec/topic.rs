@@ -66,16 +66,126 @@ pub enum TopicError {
     /// The name of a shared subscription contains `+` or `#`.
     #[error("the name of a shared subscription cannot contain + or #")]
     ShareName,
+    /// A level that a topic is to be built from contains `/`, which would make two of it.
+    #[error("a level of a topic cannot contain /")]
+    Separator,
+    /// A level that a topic filter is to be built from as it stands contains a wildcard.
+    #[error("a level that is meant as it stands cannot contain + or #")]
+    WildcardLevel,
+}
+
+/// A level of a topic filter, for [`TopicFilter::from_levels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FilterLevel<'a> {
+    /// The level with exactly this text.
+    Exact(&'a str),
+    /// Any one level: `+`.
+    Any,
+    /// Any number of levels, the level before included: `#`. Only as the last.
+    AllBelow,
+}
+
+impl<'a> From<&'a str> for FilterLevel<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Exact(text)
+    }
 }
 
 impl TopicName {
+    /// Builds a topic name from its levels, none of which can slip another one in: what comes from
+    /// users stays within its level.
+    ///
+    /// ```
+    /// use midge::codec::{TopicError, TopicName};
+    ///
+    /// assert_eq!(&*TopicName::from_levels(["home", "kitchen", "lamp"])?, "home/kitchen/lamp");
+    /// let from_outside = "kitchen/../secret";
+    /// let refused = TopicName::from_levels(["home", from_outside, "lamp"]);
+    /// assert_eq!(refused, Err(TopicError::Separator));
+    /// # Ok::<(), TopicError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: [`Separator`](TopicError::Separator), or what the whole breaks.
+    pub fn from_levels<L: AsRef<str>>(
+        levels: impl IntoIterator<Item = L>,
+    ) -> Result<Self, TopicError> {
+        let mut topic = None;
+        for level in levels {
+            append_level(&mut topic, level.as_ref())?;
+        }
+        topic.unwrap_or_default().try_into()
+    }
+
     /// Returns the topic name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the levels: at least one, and each may be empty.
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
 }
 
 impl TopicFilter {
+    /// Builds a topic filter from its levels, of which those that are texts match only themselves.
+    ///
+    /// ```
+    /// use midge::codec::{FilterLevel, TopicError, TopicFilter};
+    ///
+    /// let levels = ["home".into(), FilterLevel::Any, "lamp".into(), FilterLevel::AllBelow];
+    /// assert_eq!(&*TopicFilter::from_levels(levels)?, "home/+/lamp/#");
+    /// let from_outside = "#";
+    /// let refused = TopicFilter::from_levels(["home".into(), from_outside.into()]);
+    /// assert_eq!(refused, Err(TopicError::WildcardLevel));
+    /// # Ok::<(), TopicError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: [`Separator`](TopicError::Separator),
+    /// [`WildcardLevel`](TopicError::WildcardLevel), or what the whole breaks.
+    pub fn from_levels<'a>(
+        levels: impl IntoIterator<Item = FilterLevel<'a>>,
+    ) -> Result<Self, TopicError> {
+        let mut filter = None;
+        for level in levels {
+            match level {
+                FilterLevel::Exact(text) if text.contains(['+', '#']) => {
+                    return Err(TopicError::WildcardLevel);
+                }
+                FilterLevel::Exact(text) => append_level(&mut filter, text)?,
+                FilterLevel::Any => append_level(&mut filter, "+")?,
+                FilterLevel::AllBelow => append_level(&mut filter, "#")?,
+            }
+        }
+        filter.unwrap_or_default().try_into()
+    }
+
+    /// Makes it the filter of the shared subscription with this name (§4.8.2), in the place of the
+    /// one that it is of, if any.
+    ///
+    /// ```
+    /// use midge::codec::{TopicError, TopicFilter};
+    ///
+    /// let jobs = TopicFilter::try_from("jobs/#")?;
+    /// assert_eq!(&*jobs.share("workers")?, "$share/workers/jobs/#");
+    /// assert_eq!(jobs.share("a/b"), Err(TopicError::Separator));
+    /// # Ok::<(), TopicError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`] when the name is not one.
+    pub fn share(&self, name: &str) -> Result<Self, TopicError> {
+        if name.contains('/') {
+            return Err(TopicError::Separator);
+        }
+        format!("{SHARE}{name}/{}", self.unshared()).try_into()
+    }
+
     /// Returns the topic filter.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,6 +194,50 @@ impl TopicFilter {
     /// Returns the share name and the filter after it, or `None` where it is not shared.
     pub fn shared(&self) -> Option<(&str, &str)> {
         self.0.strip_prefix(SHARE)?.split_once('/')
+    }
+
+    /// Returns the filter that messages have to match, without the name of a shared subscription.
+    pub fn unshared(&self) -> &str {
+        self.shared().map_or(&self.0, |(_, filter)| filter)
+    }
+
+    /// Returns the levels that messages have to match, without the name of a shared subscription.
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.unshared().split('/')
+    }
+
+    /// Returns whether there is a wildcard in it.
+    pub fn has_wildcard(&self) -> bool {
+        self.unshared().contains(['+', '#'])
+    }
+
+    /// Tells whether all messages that match `other` match this one too, level by level: a
+    /// subscription to `other` would bring nothing new.
+    ///
+    /// ```
+    /// use midge::codec::{TopicError, TopicFilter};
+    ///
+    /// let all = TopicFilter::try_from("home/#")?;
+    /// assert!(all.covers(&TopicFilter::try_from("home/+/lamp")?));
+    /// assert!(!TopicFilter::try_from("home/+")?.covers(&all));
+    /// # Ok::<(), TopicError>(())
+    /// ```
+    pub fn covers(&self, other: &Self) -> bool {
+        let (this, that) = (self.unshared(), other.unshared());
+        if that.starts_with('$') && this.starts_with(['+', '#']) {
+            return false; // [MQTT-4.7.2-1]
+        }
+        let mut theirs = that.split('/');
+        for ours in this.split('/') {
+            if ours == "#" {
+                return true;
+            }
+            match theirs.next() {
+                Some(level) if ours == level || (ours == "+" && level != "#") => {}
+                _ => return false,
+            }
+        }
+        theirs.next().is_none()
     }
 
     /// Tells whether a message with the topic `name` matches, as [`topic_matches`].
@@ -185,6 +339,20 @@ pub fn topic_matches(filter: &str, name: &str) -> bool {
         }
     }
     levels.next().is_none()
+}
+
+fn append_level(topic: &mut Option<String>, level: &str) -> Result<(), TopicError> {
+    if level.contains('/') {
+        return Err(TopicError::Separator);
+    }
+    match topic {
+        None => *topic = Some(level.to_owned()),
+        Some(topic) => {
+            topic.push('/');
+            topic.push_str(level);
+        }
+    }
+    Ok(())
 }
 
 /// Tells whether `filter` is one of a shared subscription.

@@ -1,7 +1,8 @@
 //! Topic names, topic filters and matching (§4.7, §4.8.2).
 
 use midge::codec::{
-    TopicError, TopicFilter, TopicName, check_topic_filter, check_topic_name, topic_matches,
+    FilterLevel, TopicError, TopicFilter, TopicName, check_topic_filter, check_topic_name,
+    topic_matches,
 };
 
 #[test]
@@ -130,5 +131,113 @@ fn matching() {
     ] {
         assert_eq!(topic_matches(filter, name), matches, "{filter} and {name}");
         assert_eq!(TopicFilter::try_from(filter).unwrap().matches(name), matches);
+    }
+}
+
+#[test]
+fn a_name_is_built_level_by_level() {
+    let build = |levels: &[&str]| TopicName::from_levels(levels);
+    for (levels, name) in [
+        (&["a"][..], "a"),
+        (&["a", "b"], "a/b"),
+        (&["", "a"], "/a"),
+        (&["a", ""], "a/"),
+        (&["", ""], "/"),
+        (&["$SYS", "x"], "$SYS/x"),
+    ] {
+        let built = build(levels).unwrap();
+        assert_eq!(built.as_str(), name);
+        assert!(built.levels().eq(levels.iter().copied()), "{name}");
+    }
+    assert_eq!(build(&[]), Err(TopicError::Empty));
+    assert_eq!(build(&[""]), Err(TopicError::Empty));
+    assert_eq!(build(&["a", "b/c"]), Err(TopicError::Separator));
+    assert_eq!(build(&["a", "+"]), Err(TopicError::Wildcard));
+    assert_eq!(build(&["a", "\0"]), Err(TopicError::Nul));
+    let long = "x".repeat(40_000);
+    assert_eq!(build(&[&long, &long]), Err(TopicError::TooLong { len: 80_001 }));
+}
+
+#[test]
+fn a_filter_is_built_level_by_level() {
+    use FilterLevel::{AllBelow, Any, Exact};
+    let build = |levels: &[FilterLevel]| TopicFilter::from_levels(levels.iter().copied());
+    for (levels, filter) in [
+        (&[Exact("a"), Any, AllBelow][..], "a/+/#"),
+        (&[AllBelow], "#"),
+        (&[Any, Any], "+/+"),
+        (&[Exact(""), Exact("a")], "/a"),
+    ] {
+        assert_eq!(build(levels).unwrap().as_str(), filter);
+    }
+    assert_eq!(build(&[AllBelow, Exact("a")]), Err(TopicError::MultiLevel));
+    assert_eq!(build(&[Exact("a+")]), Err(TopicError::WildcardLevel));
+    assert_eq!(build(&[Exact("#")]), Err(TopicError::WildcardLevel));
+    assert_eq!(build(&[Exact("a/b")]), Err(TopicError::Separator));
+    assert_eq!(build(&[]), Err(TopicError::Empty));
+}
+
+#[test]
+fn a_filter_is_shared_and_shared_anew() {
+    let filter = |text: &str| TopicFilter::try_from(text).unwrap();
+    let shared = filter("a/+").share("g").unwrap();
+    assert_eq!(shared.as_str(), "$share/g/a/+");
+    assert_eq!(shared.share("h").unwrap().as_str(), "$share/h/a/+");
+    assert_eq!((shared.unshared(), shared.levels().count()), ("a/+", 2));
+    assert!(shared.has_wildcard() && !filter("$share/g/a").has_wildcard());
+    for (name, error) in [
+        ("", TopicError::Share),
+        ("a/b", TopicError::Separator),
+        ("+", TopicError::ShareName),
+        ("a#", TopicError::ShareName),
+    ] {
+        assert_eq!(filter("a").share(name), Err(error), "{name:?}");
+    }
+}
+
+#[test]
+fn a_filter_covers_what_it_matches_more_than() {
+    let covers = |this: &str, that: &str| {
+        let filter = |text: &str| TopicFilter::try_from(text).unwrap();
+        filter(this).covers(&filter(that))
+    };
+    for (this, that) in [
+        ("a", "a"),
+        ("#", "a/b"),
+        ("#", "#"),
+        ("a/#", "a"),
+        ("a/#", "a/+/#"),
+        ("+", "a"),
+        ("+/b", "+/b"),
+        ("+/#", "a/#"),
+        ("$share/g/a/#", "a/b"),
+        ("a/+", "$share/g/a/b"),
+        ("$SYS/#", "$SYS/x"),
+    ] {
+        assert!(covers(this, that), "{this} {that}");
+    }
+    for (this, that) in [
+        ("a", "b"),
+        ("a", "a/b"),
+        ("a/b", "a"),
+        ("a/+", "a/#"),
+        ("+", "#"),
+        ("a/b", "a/+"),
+        ("#", "$SYS/x"),
+        ("+/x", "$SYS/x"),
+        ("a", "+"),
+        ("a/#", "b"),
+    ] {
+        assert!(!covers(this, that), "{this} {that}");
+    }
+    // What is covered matches nothing that the other does not.
+    let filters = ["#", "+", "a", "a/#", "a/+", "+/b", "a/b", "+/#", "$SYS/#", "/", "+/+"];
+    let names = ["a", "b", "a/b", "b/b", "a/b/c", "$SYS/b", "/", "a/"];
+    for this in filters {
+        for that in filters.into_iter().filter(|that| covers(this, that)) {
+            for name in names.into_iter().filter(|name| topic_matches(that, name)) {
+                assert!(topic_matches(this, name), "{this} covers {that} and not {name}");
+            }
+        }
     }
 }
