@@ -250,7 +250,7 @@ impl Link {
             if let Some(rest) = scratch.output.take_rest() {
                 self.unsent = Some(rest);
             }
-            return Ok(0);
+            return self.flush(cx).map(|()| 0);
         }
         let output = self.unsent.as_deref_mut().unwrap_or(&mut scratch.output);
         let written = match write_out(&mut self.stream, cx, output) {
