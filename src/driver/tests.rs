@@ -25,6 +25,8 @@ struct Owner {
     messages: usize,
     full: bool,
     observes: bool,
+    /// The store is not done with what it was told.
+    storing: bool,
     end: Option<End>,
 }
 
@@ -54,6 +56,10 @@ impl LinkInbox for Owner {
         !self.full
     }
 
+    fn poll_stored(&mut self, _: &mut Context<'_>) -> bool {
+        !self.storing
+    }
+
     fn observes_packets(&self) -> bool {
         self.observes
     }
@@ -65,9 +71,13 @@ impl LinkInbox for Owner {
 
 impl Side {
     fn new(version: Version, pipe: usize) -> (Side, DuplexStream) {
+        Side::with(Config::new(version), pipe)
+    }
+
+    fn with(config: Config, pipe: usize) -> (Side, DuplexStream) {
         let (ours, theirs) = duplex(pipe);
         let now = Instant::now();
-        let mut session = Session::new(Arc::new(Config::new(version)), "c", 0);
+        let mut session = Session::new(Arc::new(config), "c", 0);
         session.handle_connected(now);
         let link = Link::new(Stream::from_io(ours));
         let (scratch, owner) = (Scratch::new(), Owner::default());
@@ -380,4 +390,44 @@ fn packets_are_shown_before_they_are_handled() {
         ];
         assert_eq!(side.owner.log, expected);
     });
+}
+
+/// Whether nothing has been written to the peer.
+async fn nothing_came(peer: &mut DuplexStream) -> bool {
+    tokio::time::timeout(Duration::ZERO, peer.read_u8()).await.is_err()
+}
+
+#[tokio::test]
+async fn nothing_is_written_before_the_changes_that_it_makes_are_stored() {
+    let mut config = Config::new(Version::V311);
+    config.durable = true;
+    let (mut side, mut peer) = Side::with(config, 1 << 16);
+    side.step();
+    read_some(&mut peer).await;
+    peer.write_all(&CONNACK).await.unwrap();
+    side.step();
+    side.owner.log.clear();
+
+    let mut message = Message::new(TopicName::try_from("t").unwrap(), "x");
+    message.qos = QoS::ExactlyOnce;
+    side.session.publish(side.now, Ticket::new(1), message).unwrap();
+    side.owner.storing = true;
+    side.step();
+    assert!(side.owner.log.concat().contains("Store(Sent"), "{:?}", side.owner.log);
+    assert!(nothing_came(&mut peer).await);
+    side.step();
+    assert!(nothing_came(&mut peer).await);
+    side.owner.storing = false;
+    side.step();
+    assert_eq!(read_some(&mut peer).await, b"\x34\x06\x00\x01t\x00\x01x");
+
+    // What is read meanwhile is dealt with, and its answer waits.
+    side.owner.storing = true;
+    peer.write_all(&[0x50, 2, 0, 1]).await.unwrap();
+    side.step();
+    assert!(side.owner.log.concat().contains("Store(Released"), "{:?}", side.owner.log);
+    assert!(nothing_came(&mut peer).await);
+    side.owner.storing = false;
+    side.step();
+    assert_eq!(read_some(&mut peer).await, [0x62, 2, 0, 1]);
 }
