@@ -342,6 +342,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many of them may be of QoS 2, for MQTT 3.x, where the broker cannot say how many it
+    /// takes at a time. Default 20, which is what mosquitto takes unless it is told otherwise: it
+    /// closes the connection at the next one. In 5.0 the broker says so itself.
+    pub fn max_inflight_exactly_once(mut self, messages: u16) -> Self {
+        self.config.max_inflight_exactly_once = messages;
+        self
+    }
+
     /// Sets how many topic aliases the broker may use. Default 0. 5.0 only.
     pub fn topic_alias_maximum(mut self, topic_alias_maximum: u16) -> Self {
         self.config.topic_alias_maximum = topic_alias_maximum;

@@ -56,6 +56,9 @@ pub struct Config {
     /// How many QoS 1 and 2 messages may be in flight to the broker, lowered by its Receive
     /// Maximum. 1..=65,535, default 100.
     pub max_inflight: u16,
+    /// How many of them may be of QoS 2 in 3.x, where the broker cannot say how many it takes at a
+    /// time. 1..=65,535, default 20: mosquitto closes the connection at the 21st, and loses it.
+    pub max_inflight_exactly_once: u16,
     /// How many publishes may be queued or in flight. Default 100,000.
     pub max_queued_messages: usize,
     /// How many bytes of topic and payload may be queued or in flight. Default 64 MiB.
@@ -99,6 +102,7 @@ impl Config {
             topic_aliases: false,
             connect_properties: Properties::default(),
             max_inflight: 100,
+            max_inflight_exactly_once: 20,
             max_queued_messages: 100_000,
             max_queued_bytes: 64 << 20,
             connack_timeout: Duration::from_secs(30),
@@ -151,9 +155,11 @@ impl Config {
                 return Err(ConfigError::OnlyV5("CONNECT properties"));
             }
         }
-        for (what, value) in
-            [("receive maximum", self.receive_maximum), ("in-flight window", self.max_inflight)]
-        {
+        for (what, value) in [
+            ("receive maximum", self.receive_maximum),
+            ("in-flight window", self.max_inflight),
+            ("in-flight window for QoS 2", self.max_inflight_exactly_once),
+        ] {
             if value == 0 {
                 return Err(ConfigError::Zero(what));
             }

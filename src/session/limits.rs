@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::codec::{PropertiesRef, QoS};
+use crate::codec::{PropertiesRef, QoS, Version};
 
 use super::Config;
 
@@ -14,6 +14,8 @@ pub struct Limits {
     /// How many QoS 1 and 2 messages may be in flight to the broker, this side's own window
     /// included.
     pub receive_maximum: u16,
+    /// How many of them may be of QoS 2.
+    pub exactly_once_maximum: u16,
     /// Highest quality of service for publishing.
     pub maximum_qos: QoS,
     /// Whether retained messages are kept.
@@ -42,6 +44,10 @@ impl Limits {
     pub(super) fn new(config: &Config) -> Limits {
         Limits {
             receive_maximum: config.max_inflight,
+            exactly_once_maximum: match config.version {
+                Version::V5 => u16::MAX,
+                Version::V31 | Version::V311 => config.max_inflight_exactly_once,
+            },
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
             wildcard_subscription_available: true,
@@ -62,6 +68,7 @@ impl Limits {
             receive_maximum: properties
                 .receive_maximum()
                 .map_or(wish.receive_maximum, |granted| granted.min(wish.receive_maximum)),
+            exactly_once_maximum: wish.exactly_once_maximum,
             maximum_qos: properties.maximum_qos().unwrap_or(QoS::ExactlyOnce),
             retain_available: properties.retain_available() != Some(false),
             wildcard_subscription_available: properties.wildcard_subscription_available()

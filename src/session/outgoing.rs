@@ -14,7 +14,7 @@ use super::incoming::encode_ack;
 use super::send::Output;
 use super::store::Stage;
 use super::traffic::{IdUse, put_away};
-use super::window::{Phase, Window};
+use super::window::{InFlight, Phase, Window};
 use super::{
     Change, Config, Event, Limits, Message, ProtocolError, PublishFailure, Receipt, SessionLoss,
     Ticket,
@@ -28,6 +28,8 @@ pub(super) struct Outgoing {
     window: Window,
     /// How many places the window has on this link.
     quota: usize,
+    /// How many of them for messages of QoS 2.
+    exactly_once_quota: usize,
     /// PUBRELs to be sent again on this link, in the order of their PUBRECs \[MQTT-4.6.0-4\].
     release_again: VecDeque<PacketId>,
     /// Number of PUBRECs taken, for that order.
@@ -59,6 +61,7 @@ impl Outgoing {
             queue: VecDeque::new(),
             window: Window::new(),
             quota: 0,
+            exactly_once_quota: 0,
             release_again: VecDeque::new(),
             released_count: 0,
             aliases: AliasSender::new(0),
@@ -150,6 +153,7 @@ impl Outgoing {
     /// The link is up: everything in flight is to be sent again, within the new quota.
     pub(super) fn handle_connected(&mut self, limits: &Limits) {
         self.quota = limits.receive_maximum.into();
+        self.exactly_once_quota = limits.exactly_once_maximum.into();
         self.aliases = AliasSender::new(limits.topic_alias_maximum);
         self.window.rewind();
         let released = self.window.iter().filter_map(|entry| match entry.phase {
@@ -211,7 +215,8 @@ impl Outgoing {
         while !output.out.is_full()
             && let Some(sequence) = self.window.next_resend()
         {
-            if self.window.occupied() >= self.quota {
+            let exactly_once = self.window.get(sequence).is_some_and(InFlight::is_exactly_once);
+            if !self.has_place(exactly_once) {
                 return; // New messages must not overtake old ones.
             }
             self.send_again(sequence, output);
@@ -221,12 +226,18 @@ impl Outgoing {
         {
             let sent = match next.message.qos {
                 QoS::AtMostOnce => self.send_unacknowledged(output),
-                _ => self.window.occupied() < self.quota && self.send_acknowledged(output),
+                qos => self.has_place(qos == QoS::ExactlyOnce) && self.send_acknowledged(output),
             };
             if !sent {
                 return;
             }
         }
+    }
+
+    /// Whether the broker takes another message.
+    fn has_place(&self, exactly_once: bool) -> bool {
+        self.window.occupied() < self.quota
+            && !(exactly_once && self.window.exactly_once() >= self.exactly_once_quota)
     }
 
     /// Sends an in-flight message of an earlier link again.

@@ -22,6 +22,8 @@ pub(super) struct Window {
     count: usize,
     /// Entries that take up a place of the quota on this link \[MQTT-4.9.0-1\].
     occupied: usize,
+    /// Those of them that are of QoS 2.
+    exactly_once: usize,
     /// Entries before this sequence number need not be sent again on this link.
     resend_from: u64,
 }
@@ -38,6 +40,12 @@ pub(super) struct InFlight {
     /// Whether it takes up a place of the quota: it was sent on this link, or the broker has it
     /// from an earlier one and counts it until PUBCOMP.
     pub(super) occupies: bool,
+}
+
+impl InFlight {
+    pub(super) fn is_exactly_once(&self) -> bool {
+        self.message.qos == QoS::ExactlyOnce
+    }
 }
 
 /// What an in-flight message waits for.
@@ -65,6 +73,7 @@ impl Window {
             first_sequence: 0,
             count: 0,
             occupied: 0,
+            exactly_once: 0,
             resend_from: 0,
         }
     }
@@ -77,6 +86,11 @@ impl Window {
     /// Number of messages that take up a place of the quota.
     pub(super) fn occupied(&self) -> usize {
         self.occupied
+    }
+
+    /// Number of messages of QoS 2 that take up a place of the quota.
+    pub(super) fn exactly_once(&self) -> usize {
+        self.exactly_once
     }
 
     /// The sequence number of the message that is sent next.
@@ -104,6 +118,7 @@ impl Window {
         }));
         self.count += 1;
         self.occupied += 1;
+        self.exactly_once += usize::from(phase == Phase::Rec);
         self.resend_from = self.next_sequence();
     }
 
@@ -122,7 +137,9 @@ impl Window {
         if let Some(entry) = self.get_mut(sequence)
             && !std::mem::replace(&mut entry.occupies, true)
         {
+            let exactly_once = entry.is_exactly_once();
             self.occupied += 1;
+            self.exactly_once += usize::from(exactly_once);
         }
     }
 
@@ -132,6 +149,7 @@ impl Window {
         let entry = self.entries.get_mut(index)?.take()?;
         self.count -= 1;
         self.occupied -= usize::from(entry.occupies);
+        self.exactly_once -= usize::from(entry.occupies && entry.is_exactly_once());
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.first_sequence += 1;
@@ -163,6 +181,7 @@ impl Window {
             entry.occupies = matches!(entry.phase, Phase::Comp(_));
             self.occupied += usize::from(entry.occupies);
         }
+        self.exactly_once = self.occupied;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
@@ -175,6 +194,7 @@ impl Window {
         self.resend_from = self.first_sequence;
         self.count = 0;
         self.occupied = 0;
+        self.exactly_once = 0;
         std::mem::take(&mut self.entries).into_iter().flatten()
     }
 

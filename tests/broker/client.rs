@@ -279,3 +279,17 @@ async fn many_messages_arrive_once_and_in_order() {
         soon(all.recv()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_burst_of_qos_2_is_not_too_much_for_the_broker() {
+    let Some(broker) = start() else { return };
+    for version in VERSIONS {
+        let (client, _inbox) = builder(&broker, version).start().unwrap();
+        for n in 0..200 {
+            let publish = client.publish("burst", n.to_string()).qos(QoS::ExactlyOnce);
+            drop(publish.try_enqueue().unwrap());
+        }
+        soon(client.flush()).await.unwrap();
+        assert_eq!((client.stats().connects, client.stats().messages_published), (1, 200));
+    }
+}

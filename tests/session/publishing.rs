@@ -414,3 +414,37 @@ fn an_alias_does_not_make_a_message_too_large() {
     assert_eq!(send(client, 1, "four"), b"\x30\x0b\0\x04four\x03\x23\0\x01x");
     assert_eq!(send(client, 2, "abc"), b"\x30\x07\0\x03abc\0x", "an alias is no shorter");
 }
+
+#[test]
+fn a_3_x_broker_gets_few_messages_of_qos_2_at_a_time() {
+    for version in [V31, V3] {
+        let mut config = lasting(version);
+        config.max_inflight_exactly_once = 2;
+        let mut client = online(config, CK3);
+        for (ticket, qos) in [(1, 2), (2, 1), (3, 2), (4, 2), (5, 1)] {
+            client.publish(ticket, qos, b"x");
+        }
+        // The third of QoS 2 waits, and what comes after it does not overtake it.
+        let sent = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(sent(&client.output()), 3);
+        client.receive(&[0x50, 2, 0, 1]);
+        assert_eq!(client.output(), [0x62, 2, 0, 1]);
+        client.receive(&[0x70, 2, 0, 1]);
+        assert_eq!(sent(&client.output()), 2);
+        // On the next link those that were sent before count first.
+        assert_eq!(sent(&reconnect(&mut client, &[0x20, 2, 1, 0])), 4);
+        client.receive(&[0x40, 2, 0, 2]);
+        client.publish(6, 2, b"x");
+        assert_eq!(sent(&client.output()), 0);
+        for id in [3, 4] {
+            client.receive(&[0x50, 2, 0, id, 0x70, 2, 0, id]);
+        }
+        assert_eq!(sent(&client.output()), 1);
+    }
+    // 5.0 has Receive Maximum for it.
+    let mut config = lasting(V5);
+    config.max_inflight_exactly_once = 2;
+    let mut client = online(config, CK5);
+    (1..=5).for_each(|ticket| client.publish(ticket, 2, b"x"));
+    assert_eq!(client.output().iter().filter(|byte| **byte == b'x').count(), 5);
+}
