@@ -244,7 +244,8 @@ impl Session {
         }
         if let Some(printer) = &self.printer {
             if self.log.debug {
-                let mut log = PacketLog::new(plan.version, &plan.client_id);
+                let log = PacketLog::new(plan.version, &plan.client_id);
+                let mut log = log.with_grants(tool == Tool::Sub && !quiet);
                 let printer = printer.clone();
                 builder = builder.on_packet(move |direction, view| {
                     // Who produces the packets looks at the printer before producing more.

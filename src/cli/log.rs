@@ -14,12 +14,21 @@ pub struct PacketLog {
     version: Version,
     /// As sent, or as the broker has chosen it; empty while it has not.
     client_id: String,
+    /// Whether the granted qualities of service are a line of their own.
+    tells_grants: bool,
 }
 
 impl PacketLog {
     /// For a client of this version that asks for this identifier.
     pub fn new(version: Version, client_id: &str) -> Self {
-        Self { version, client_id: single_line(client_id).into_owned() }
+        Self { version, client_id: single_line(client_id).into_owned(), tells_grants: false }
+    }
+
+    /// Has the granted qualities of service told behind each SUBACK, as mosquitto_sub does.
+    #[must_use]
+    pub fn with_grants(mut self, tells_grants: bool) -> Self {
+        self.tells_grants = tells_grants;
+        self
     }
 
     /// Appends the line, or lines, of `packet` to `out`.
@@ -97,7 +106,9 @@ impl PacketLog {
             _ => {}
         }
         writeln!(out)?;
-        if let Packet::SubAck(suback) = packet {
+        if let Packet::SubAck(suback) = packet
+            && self.tells_grants
+        {
             write!(out, "Subscribed (mid: {}):", suback.packet_id)?;
             for (at, code) in suback.codes.iter().enumerate() {
                 write!(out, "{} {code}", if at == 0 { "" } else { "," })?;

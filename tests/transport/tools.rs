@@ -6,7 +6,7 @@ use expectrl::Expect;
 
 use crate::{
     listeners::{Listeners, Way},
-    run::{Running, midge_pub, midge_sub, run},
+    run::{Running, midge_pub, midge_rr, midge_sub, run},
     support::broker::program,
 };
 
@@ -42,6 +42,17 @@ fn the_tools_reach_the_broker_in_every_way() {
     let mut seen = 0;
     for way in Way::ALL {
         passes(&listeners, way, midge_sub(), midge_pub(), &mut seen);
+    }
+}
+
+#[test]
+fn midge_rr_asks_in_every_way() {
+    let Some(listeners) = Listeners::start() else { return };
+    for way in Way::ALL {
+        // Nobody but itself hears the request, which is its own answer.
+        let mut tool = midge_rr();
+        tool.args(listeners.options(way)).args(["-t", "a", "-e", "a", "-m", "over it", "-W", "30"]);
+        assert_eq!(run(&mut tool).success().stdout(), "over it\n", "{way:?}");
     }
 }
 
