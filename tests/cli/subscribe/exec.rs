@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::*;
-use crate::server::{Server, read_packet, read_to_close};
+use crate::{
+    server::{Server, read_packet, read_to_close},
+    subscribe::requests::receive_maximum,
+};
 
 /// The arguments for a shell script, with a directory as `$1`.
 fn script<'a>(text: &'a str, dir: &'a Path) -> [&'a str; 6] {
@@ -165,24 +168,11 @@ fn commands_run_side_by_side_and_are_acknowledged_in_order() {
 
 #[test]
 fn no_more_messages_are_held_than_commands_run() {
-    let connect = |args: &[&str]| {
-        let (send, received) = std::sync::mpsc::channel();
-        let server = Server::new(move |mut stream| {
-            send.send(read_packet(&mut stream)).unwrap();
-            // The server is busy.
-            stream.write_all(b"\x20\x03\0\x89\0").unwrap();
-            read_to_close(stream);
-        });
-        let args = [&["-V", "5", "-t", "a", "-q", "1"], args, &["--exec", "true"]].concat();
-        server.against(midge_sub(), &args).said(137, "");
-        let connect = received.recv().unwrap();
-        let at = connect.iter().position(|&byte| byte == 0x21).expect("no Receive Maximum");
-        u16::from_be_bytes([connect[at + 1], connect[at + 2]])
-    };
-    assert_eq!(connect(&[]), 1);
-    assert_eq!(connect(&["--jobs", "7"]), 7);
-    assert_eq!(connect(&["--jobs", "7", "-C", "3"]), 3);
-    assert_eq!(connect(&["--jobs", "7", "-D", "connect", "receive-maximum", "9"]), 9);
+    let maximum = |args: &[&str]| receive_maximum(&[args, &["--exec", "true"]].concat());
+    assert_eq!(maximum(&[]), 1);
+    assert_eq!(maximum(&["--jobs", "7"]), 7);
+    assert_eq!(maximum(&["--jobs", "7", "-C", "3"]), 3);
+    assert_eq!(maximum(&["--jobs", "7", "-D", "connect", "receive-maximum", "9"]), 9);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod exec;
 mod files;
-mod requests;
+pub mod requests;
 mod retained;
 mod selection;
 mod transcripts;

@@ -97,3 +97,27 @@ fn the_reason_of_refused_subscriptions_is_told() {
     .against(midge_sub(), &["-V", "5", "-t", "a"]);
     outcome.said(151, "refused all subscriptions: Quota exceeded (0x97) (\"at most 10\")");
 }
+
+/// The Receive Maximum in CONNECT of 5.0 with these options.
+pub fn receive_maximum(args: &[&str]) -> u16 {
+    let (send, received) = std::sync::mpsc::channel();
+    let server = Server::new(move |mut stream| {
+        send.send(read_packet(&mut stream)).unwrap();
+        // The server is busy.
+        stream.write_all(b"\x20\x03\0\x89\0").unwrap();
+        read_to_close(stream);
+    });
+    let args = [&["-V", "5", "-t", "a", "-q", "1"], args].concat();
+    server.against(midge_sub(), &args).said(137, "");
+    let connect = received.recv().unwrap();
+    let at = connect.iter().position(|&byte| byte == 0x21).expect("no Receive Maximum");
+    u16::from_be_bytes([connect[at + 1], connect[at + 2]])
+}
+
+#[test]
+fn a_small_count_is_all_that_may_be_on_its_way() {
+    assert_eq!(receive_maximum(&["-C", "1"]), 1);
+    assert_eq!(receive_maximum(&["-C", "19"]), 19);
+    assert_eq!(receive_maximum(&["-C", "20"]), receive_maximum(&[]));
+    assert_eq!(receive_maximum(&["-C", "5", "-D", "connect", "receive-maximum", "9"]), 9);
+}

@@ -1,7 +1,10 @@
 //! The same command lines given to mosquitto_sub and to midge_sub: the same output, the same exit
 //! code.
 
+use std::io::Write as _;
+
 use super::*;
+use crate::server::{Server, read_packet, read_to_close};
 
 /// Retained messages of every kind, the last of which is on `r/z`.
 fn broker() -> Option<Broker> {
@@ -140,4 +143,19 @@ fn what_mosquitto_sub_refuses_is_refused() {
             assert_eq!(theirs.code, Some(1), "{line:?}: {theirs:?}");
         }
     }
+}
+
+#[test]
+fn messages_are_printed_in_the_order_of_their_arrival() {
+    // mosquitto_sub prints those of QoS 2 when they are complete, behind the others.
+    let outcome = Server::new(|mut stream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x02\0\0").unwrap();
+        read_packet(&mut stream);
+        stream.write_all(b"\x90\x03\0\x01\x02").unwrap();
+        stream.write_all(b"\x34\x06\0\x01a\0\x021\x32\x06\0\x01a\0\x012\x30\x04\0\x01a3").unwrap();
+        read_to_close(stream);
+    })
+    .against(midge_sub(), &["-t", "a", "-q", "2", "-C", "3"]);
+    assert_eq!(outcome.success().stdout(), "1\n2\n3\n");
 }

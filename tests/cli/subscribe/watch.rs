@@ -107,3 +107,17 @@ fn views_do_not_go_with_commands_and_files() {
         }
     }
 }
+
+#[test]
+fn a_closed_reader_is_a_normal_end_of_each_view() {
+    let Some(broker) = Broker::start() else { return };
+    for (round, view) in [&["-w"][..], &["--message-rate"], &["--csv"]].into_iter().enumerate() {
+        let args = [&["-t", "v", "-i", view[0], "-W", "30"], view].concat();
+        let mut running = Running::start_unread(to(&broker, midge_sub()).args(args));
+        broker.wait_for_log_count("Sending SUBACK to", round + 1);
+        drop(running.stdout());
+        publish(&broker, &["-t", "v", "-m", "x"]);
+        running.wait().success();
+        broker.wait_for_log(&format!("Received DISCONNECT from {}", view[0]));
+    }
+}
