@@ -21,9 +21,19 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 
 /// TCP segments that this machine has retransmitted since it started.
 pub(crate) fn retransmits() -> Option<u64> {
-    let snmp = fs::read_to_string("/proc/net/snmp").ok()?;
-    let mut rows = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
-    let column = rows.next()?.split_whitespace().position(|name| name == "RetransSegs")?;
+    counter(&fs::read_to_string("/proc/net/snmp").ok()?, "Tcp:", "RetransSegs")
+}
+
+/// Those of them that begin a connection: a SYN, or the answer to one, that was not answered in time.
+pub(crate) fn syn_retransmits() -> Option<u64> {
+    counter(&fs::read_to_string("/proc/net/netstat").ok()?, "TcpExt:", "TCPSynRetrans")
+}
+
+/// The value below `name` in a table of a line of names and one of numbers, which both begin with
+/// `table`.
+fn counter(text: &str, table: &str, name: &str) -> Option<u64> {
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix(table));
+    let column = rows.next()?.split_whitespace().position(|known| known == name)?;
     rows.next()?.split_whitespace().nth(column)?.parse().ok()
 }
 
@@ -58,6 +68,8 @@ mod tests {
     fn linux_tells_everything() {
         assert!(resident_bytes().unwrap() > 100_000);
         assert!(retransmits().is_some());
+        assert!(syn_retransmits().is_some());
+        assert_eq!(counter("A: x y\nB: y\nA: 1 2\nB: 3\n", "B:", "y"), Some(3));
         let (low, high) = port_range().unwrap();
         assert!(low < high);
         assert!(kernel().starts_with("Linux "), "{}", kernel());

@@ -441,6 +441,10 @@ impl Merge {
                 1 => hosts().filter_map(|host| host.retransmits).max(),
                 _ => hosts().map(|host| host.retransmits).sum(),
             },
+            syn_retransmits: match machines.len() {
+                1 => hosts().filter_map(|host| host.syn_retransmits).max(),
+                _ => hosts().map(|host| host.syn_retransmits).sum(),
+            },
             ..first.clone()
         }
     }

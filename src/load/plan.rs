@@ -360,6 +360,12 @@ pub enum StartError {
     /// The plan needs more local ports than there are.
     #[error(transparent)]
     Ports(#[from] TooFewPorts),
+    /// None of the addresses to connect from is of the family, IPv4 or IPv6, of the target.
+    #[error("none of the addresses to connect from can reach {target}, which is of another family")]
+    NoSource {
+        /// An address of the target.
+        target: std::net::SocketAddr,
+    },
     /// An address to connect from is not one of this machine.
     #[error("cannot connect from {address}")]
     Source {

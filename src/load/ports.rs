@@ -70,7 +70,7 @@ impl PortPlan {
         targets: &[SocketAddr],
         clients: u32,
         seed: u32,
-    ) -> Result<Option<Self>, TooFewPorts> {
+    ) -> Result<Option<Self>, StartError> {
         let Some(target) = targets.first() else { return Ok(None) };
         let range = port_range();
         if sources.is_empty() && clients <= easy(&range) {
@@ -96,6 +96,9 @@ impl PortPlan {
         } else {
             sources.len().min(u64::from(clients))
         };
+        if sources.is_empty() {
+            return Err(StartError::NoSource { target: *target });
+        }
         let available = sources.len().saturating_mul(ports.len() as u64);
         if available < u64::from(clients) {
             let needed = clients.into();
@@ -103,7 +106,7 @@ impl PortPlan {
                 Some(ip) if ip.is_unspecified() => "the one source address".to_owned(),
                 _ => format!("the {} source addresses ({sources})", sources.len()),
             };
-            return Err(TooFewPorts { needed, available, addresses });
+            return Err(TooFewPorts { needed, available, addresses }.into());
         }
         let addresses = (0..count).filter_map(|number| sources.get(number)).collect();
         Ok(Some(Self { ports, addresses }))
@@ -298,11 +301,13 @@ mod tests {
     fn too_few_ports_are_told_with_what_helps() {
         let sources = "127.0.0.1".parse().unwrap();
         let error = PortPlan::new(&sources, &[LOCAL], 70_000, 0).unwrap_err();
+        let StartError::Ports(error) = error else { panic!("{error:?}") };
         assert_eq!(error.needed, 70_000);
         assert!((60_000..=64_512).contains(&error.available), "{error:?}");
         assert!(error.to_string().contains("--bind"), "{error}");
         assert!(PortPlan::new(&Sources::default(), &[remote()], 70_000, 0).is_err());
-        assert!(PortPlan::new(&sources, &["[::1]:1883".parse().unwrap()], 1, 0).is_err());
+        let other = PortPlan::new(&sources, &["[::1]:1883".parse().unwrap()], 1, 0).unwrap_err();
+        assert!(matches!(other, StartError::NoSource { .. }), "{other:?}");
     }
 
     #[test]

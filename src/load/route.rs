@@ -102,6 +102,11 @@ impl Route {
         self.tls = tls;
     }
 
+    /// How many targets there are.
+    pub(crate) fn target_count(&self) -> usize {
+        self.ways.len()
+    }
+
     /// Whether a connection has come about as soon as it was begun.
     pub(crate) fn is_local(&self) -> bool {
         self.local

@@ -189,6 +189,9 @@ pub async fn run(
         cpu_peak: watch.series.iter().filter_map(|second| second.cpu).reduce(f64::max),
         loop_stall_max_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
         retransmits: watch.machine.retransmits_since_start(),
+        syn_retransmits: host::syn_retransmits()
+            .zip(watch.machine.syn_retransmits_at_start)
+            .map(|(now, then)| now.saturating_sub(then)),
         limits: Vec::new(),
     };
     let course = Course {
@@ -228,7 +231,7 @@ async fn instant_of(at: Timestamp) -> Result<Instant, StartError> {
 struct Crew {
     control: Arc<Control>,
     start: Instant,
-    /// At most one per client, so it needs no bound.
+    /// At most one per attempt, and the attempts in progress are bounded.
     troubles: mpsc::UnboundedReceiver<Trouble>,
     workers: Vec<Hand>,
 }
@@ -524,6 +527,7 @@ impl Measured for SoFar<'_> {
 struct Machine {
     cpu_at_start: Duration,
     retransmits_at_start: Option<u64>,
+    syn_retransmits_at_start: Option<u64>,
     looked_at: Instant,
     cpu: Duration,
     retransmits: Option<u64>,
@@ -535,6 +539,7 @@ impl Machine {
         Self {
             cpu_at_start: cpu,
             retransmits_at_start: retransmits,
+            syn_retransmits_at_start: host::syn_retransmits(),
             looked_at: Instant::now(),
             cpu,
             retransmits,

@@ -586,7 +586,10 @@ impl Desk {
             self.last_outcome = now;
         }
         let control = &self.job.control;
-        if class.is_unreachable() && !control.reached.load(Ordering::Acquire) {
+        // The clients before this one have tried the other targets.
+        let tried_all = g as usize + 1 >= self.job.route.target_count();
+        let reached = control.reached.load(Ordering::Acquire);
+        if class.is_unreachable() && tried_all && !reached {
             control.unreachable.store(true, Ordering::Release);
             control.changed.notify_one();
         }

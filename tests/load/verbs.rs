@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     server::{Script, Seen, Server},
-    support::Broker,
+    support::{Broker, pki::Ca},
 };
 
 const TOOL: &str = env!("CARGO_BIN_EXE_midge_conn");
@@ -224,4 +224,62 @@ fn clients_come_from_a_file() {
     let output = run(home.path(), &[&arguments[..], &["3"]].concat());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(text(&output.stderr).contains("use at most -C 2"), "{output:?}");
+}
+
+#[test]
+fn each_client_has_its_own_certificate() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("load ca");
+    let server = ca.server();
+    let files = [
+        ("ca.pem", ca.pem()),
+        ("server.pem", server.pem.clone()),
+        ("server.key", server.key.serialize_pem()),
+    ];
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let config = "allow_anonymous true\nrequire_certificate true\nuse_identity_as_username true\n\
+                  cafile @DIR@/ca.pem\ncertfile @DIR@/server.pem\nkeyfile @DIR@/server.key\n";
+    let Some(broker) = Broker::with_files(config, &files) else { return };
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("ca.pem"), ca.pem()).unwrap();
+    let mut rows = "cert,key\n".to_owned();
+    for name in ["ann", "bob"] {
+        let client = ca.client(name);
+        let (cert, key) = (at(&format!("{name}.pem")), at(&format!("{name}.key")));
+        fs::write(&cert, client.pem.clone()).unwrap();
+        fs::write(&key, client.key.serialize_pem()).unwrap();
+        rows += &format!("{cert},{key}\n");
+    }
+    // Of the third client there is no key.
+    rows += &format!("{},{}\n", at("ann.pem"), at("missing.key"));
+    fs::write(at("clients.csv"), rows).unwrap();
+    let url = format!("tls+mqtt-tcp://127.0.0.1:{}", broker.port());
+    let (ca_file, clients) = (at("ca.pem"), at("clients.csv"));
+    let arguments =
+        ["start", "--url", &url, "--cacert", &ca_file, "--clients", &clients, "--hold", "0", "-C"];
+    let output = run(home.path(), &[&arguments[..], &["2"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    broker.wait_for_log_count("Received DISCONNECT", 2);
+    let log = broker.log();
+    assert!(log.contains("u'ann'") && log.contains("u'bob'"), "{log}");
+
+    let output = run(home.path(), &[&arguments[..], &["3"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("tls.failed 1"), "{output:?}");
+    assert!(text(&output.stdout).contains("missing.key"), "{output:?}");
+    // Without TLS the certificates would mean nothing.
+    let output = run(home.path(), &["start", "--clients", &clients, "-C", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn one_of_two_brokers_may_be_away() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::Serve);
+    let here = format!("mqtt-tcp://{}", server.address);
+    let away = format!("mqtt-tcp://127.0.0.1:{}", crate::support::broker::free_port());
+    let arguments = ["start", "--url", &away, "--url", &here, "-C", "6", "-i", "5", "--hold", "0"];
+    let output = run(home.path(), &arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("connected   3 of 6 (50.00%), failed 3"), "{output:?}");
 }

@@ -197,6 +197,10 @@ fn write_life(report: &Report, out: &mut String) -> fmt::Result {
     if published + received > 0 {
         writeln!(out, "messages    {} published, {} received", count(published), count(received))?;
     }
+    if let Some(lost @ 1..) = report.host.syn_retransmits {
+        let lost = count(lost);
+        writeln!(out, "retransmits {lost} of a SYN on this machine, each of a second or more")?;
+    }
     if let Some(ceiling) = &report.ceiling {
         let used = report.rate.achieved / ceiling.connects_per_s * 100.0;
         let per_second = ceiling.connects_per_s;

@@ -293,6 +293,9 @@ pub struct Host {
     pub loop_stall_max_us: u64,
     /// TCP segments that this machine retransmitted during the load, for whomever.
     pub retransmits: Option<u64>,
+    /// Those of them that begin a connection; each costs its client a second or more.
+    #[serde(default)]
+    pub syn_retransmits: Option<u64>,
     /// In a merged report: what limited one of its parts and does not show in the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
