@@ -23,11 +23,12 @@
 //! # In hooks
 //!
 //! A hook runs on the thread that does the work, so that what it waits for would never come. A wait
-//! in a hook, or anywhere else where a Tokio runtime is at work, does not begin: it returns the
-//! `WouldBlock` of its error at once, and a stream yields `None`. What does not wait, as
-//! [`try_enqueue`](super::Publish::try_enqueue) and [`try_next`](super::Inbox::try_next), can be
-//! used anywhere.
+//! in a hook, or in a handler of [`serve`](super::Client::serve) that runs on that thread, does not
+//! begin: it returns the `WouldBlock` of its error at once, and a stream yields `None`. What does
+//! not wait, as [`try_enqueue`](super::Publish::try_enqueue) and
+//! [`try_next`](super::Inbox::try_next), can be used anywhere.
 
+use std::cell::Cell;
 use std::future::IntoFuture;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -149,9 +150,18 @@ fn wait_until<F: IntoFuture>(future: F, timeout: Option<Duration>) -> Option<F::
     }
 }
 
-/// Whether this thread has work to do for what it would wait for.
+thread_local! {
+    /// Whether this thread has work to do for what it would wait for.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes note of whether this thread is in a hook. Returns what was noted before.
+pub(super) fn set_busy(busy: bool) -> bool {
+    BUSY.replace(busy)
+}
+
 fn would_block() -> bool {
-    Handle::try_current().is_ok()
+    BUSY.get()
 }
 
 /// The runtime of all clients that were started here, on its thread.
@@ -166,7 +176,10 @@ fn runtime() -> Result<Handle, BuildError> {
     let handle = runtime.handle().clone();
     thread::Builder::new()
         .name("midge".into())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))
+        .spawn(move || {
+            set_busy(true);
+            runtime.block_on(std::future::pending::<()>())
+        })
         .map_err(BuildError::NoThread)?;
     Ok(started.insert(handle).clone())
 }

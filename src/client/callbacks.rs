@@ -12,6 +12,7 @@ use crate::driver::Direction;
 use crate::session::{Receipt, SubscribeReceipt, Ticket};
 
 use super::attempt::Attempt;
+use super::blocking;
 use super::error::{ConnectError, PublishError, RequestError};
 use super::handle::Handle;
 use super::hooks::{BeforeConnect, Failure, Flow, Hooks, LogLevel, PacketView};
@@ -442,8 +443,11 @@ fn contain<T>(
     if panicked.is_some() {
         return None;
     }
+    let busy = blocking::set_busy(true);
     // What the closure has captured is dropped without being called again.
-    match catch_unwind(AssertUnwindSafe(hook)) {
+    let result = catch_unwind(AssertUnwindSafe(hook));
+    blocking::set_busy(busy);
+    match result {
         Ok(value) => Some(value),
         Err(payload) => {
             tracing::error!(hook = name, panic = panic_text(&*payload), "a hook panicked");

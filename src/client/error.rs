@@ -96,8 +96,7 @@ pub enum ConnectError {
     /// The client has ended otherwise.
     #[error("the client has ended")]
     Ended(#[source] Option<DisconnectCause>),
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }
@@ -219,8 +218,7 @@ pub enum EnqueueError {
     /// The client has ended, or is [draining](super::Client::drain).
     #[error("the client has ended")]
     Closed(Box<OutgoingMessage>),
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }
@@ -333,8 +331,7 @@ pub enum PublishError {
         /// Whether a part of it had been sent, so that it may have arrived.
         maybe_delivered: bool,
     },
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }
@@ -416,8 +413,7 @@ pub enum RequestError {
     /// The client ended first.
     #[error("the client ended before the broker answered")]
     Closed,
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }
@@ -482,8 +478,7 @@ pub enum ResponseError {
     /// The client ended first.
     #[error("the client ended before the response came")]
     Closed,
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }
@@ -501,8 +496,7 @@ pub enum DisconnectError {
     /// The connection failed before the DISCONNECT was written: the broker publishes the will.
     #[error("the connection was lost before the DISCONNECT was written")]
     Lost(#[source] Option<Arc<io::Error>>),
-    /// The wait was in a hook, or anywhere else where it would never end
-    /// ([`blocking`](super::blocking)).
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
 }

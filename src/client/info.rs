@@ -188,8 +188,8 @@ pub enum CloseReason {
     /// lose messages.
     #[error("the store of the client failed")]
     Store(#[source] StoreError),
-    /// The client has not ended: the wait for it was in a hook, or anywhere else where it would
-    /// never end ([`blocking`](super::blocking)).
+    /// The client has not ended: the wait for it was in a hook, where it would never end
+    /// ([`blocking`](super::blocking)).
     #[error("waiting here would never end")]
     WouldBlock,
     /// The runtime was shut down, and the driver task with it.

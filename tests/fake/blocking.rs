@@ -120,6 +120,23 @@ fn a_wait_in_a_hook_does_not_begin() {
 }
 
 #[test]
+fn a_program_with_a_runtime_can_wait_beside_it() {
+    let (builder, broker) = broker(|mut peer| async move {
+        peer.expect("32 06 0001 't' 0001 'x'").await;
+        peer.send("40 02 0001").await;
+        peer.expect("E0 00").await;
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let work = runtime.spawn_blocking(|| {
+        let (client, _inbox) = blocking::start(builder).unwrap();
+        client.publish("t", "x").qos(QoS::AtLeastOnce).wait().unwrap();
+        client.disconnect().wait().unwrap();
+    });
+    runtime.block_on(work).unwrap();
+    broker.join().unwrap();
+}
+
+#[test]
 fn many_threads_share_a_client() {
     let (builder, broker) = broker(|mut peer| async move {
         for _ in 0..400 {
