@@ -46,19 +46,13 @@ pub(super) struct Dispatch {
     /// A stream was full whose consumer wants the connection to be closed then.
     pub(super) overrun: bool,
     flushes: Vec<Flush>,
-    /// The messages that end at a certain time, by that time.
-    expiries: BTreeSet<(Instant, Ticket)>,
+    /// What few clients need; absent while there is nothing in it.
+    rare: Option<Box<Rare>>,
     /// What is pending takes this much room.
     pending_bytes: usize,
-    /// How many of the pending are [`Pending::Unheard`].
-    unheard_count: usize,
-    /// When a store that failed is tried again.
-    pub(super) store_retry: Option<Instant>,
     /// Room to be given back, in one go.
     freed_messages: usize,
     freed_bytes: usize,
-    /// What is to be reported of the messages before a certain one.
-    pub(super) drain: Option<Box<Drain>>,
     /// The connection that is being made or is up.
     pub(super) connection: Connection,
     /// A handle wants the socket not to be read.
@@ -124,8 +118,30 @@ impl Expiry {
 
 type RequestWaiter = Option<oneshot::Sender<Result<SubscribeReceipt, RequestError>>>;
 
+/// What most clients do without.
+#[derive(Default)]
+struct Rare {
+    /// The messages that end at a certain time, by that time.
+    expiries: BTreeSet<(Instant, Ticket)>,
+    /// How many of the pending are [`Pending::Unheard`].
+    unheard_count: usize,
+    /// When a store that failed is tried again.
+    store_retry: Option<Instant>,
+    /// What is to be reported of the messages before a certain one.
+    drain: Option<Drain>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.expiries.is_empty()
+            && self.unheard_count == 0
+            && self.store_retry.is_none()
+            && self.drain.is_none()
+    }
+}
+
 /// Gathers what becomes of the messages that are pending when it comes.
-pub(super) struct Drain {
+struct Drain {
     /// Who gets the report.
     done: oneshot::Sender<DrainReport>,
     report: DrainReport,
@@ -134,7 +150,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn new(done: oneshot::Sender<DrainReport>, durable: bool) -> Drain {
+    fn new(done: oneshot::Sender<DrainReport>, durable: bool) -> Drain {
         Drain { done, report: DrainReport::default(), durable }
     }
 
@@ -148,17 +164,9 @@ impl Drain {
     }
 
     /// Takes the messages that will not be sent, where no store has them.
-    pub(super) fn leave(&mut self, session: &mut Session) -> Vec<(Ticket, OutgoingMessage)> {
+    fn leave(&mut self, session: &mut Session) -> Vec<(Ticket, OutgoingMessage)> {
         let durable = self.durable;
         session.take_unsent(|message| !durable || message.qos == QoS::AtMostOnce)
-    }
-
-    pub(super) fn give_back(&mut self, message: OutgoingMessage) {
-        self.report.unsent.push(message);
-    }
-
-    pub(super) fn finish(self) {
-        let _ = self.done.send(self.report);
     }
 }
 
@@ -182,13 +190,10 @@ impl Dispatch {
             overfull: Vec::new(),
             overrun: false,
             flushes: Vec::new(),
-            expiries: BTreeSet::new(),
+            rare: None,
             pending_bytes: 0,
-            unheard_count: 0,
-            store_retry: None,
             freed_messages: 0,
             freed_bytes: 0,
-            drain: None,
             connection: Connection::default(),
             reading_paused: false,
             ending: false,
@@ -208,7 +213,7 @@ impl Dispatch {
         done: Option<oneshot::Sender<Result<Receipt, PublishError>>>,
     ) {
         if let Some(expiry) = &expiry {
-            self.expiries.insert((expiry.next, ticket));
+            self.rare.get_or_insert_default().expiries.insert((expiry.next, ticket));
         }
         self.pending_bytes += bytes;
         self.pending.insert(ticket, Pending::Publish { bytes, expiry: expiry.map(Box::new), done });
@@ -236,17 +241,18 @@ impl Dispatch {
 
     /// When the next message expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.expiries.first().map(|&(at, _)| at)
+        self.rare.as_ref()?.expiries.first().map(|&(at, _)| at)
     }
 
     /// Ends the messages whose time is up, unless they are on their way and only their Message
     /// Expiry Interval has passed.
     pub(super) fn expire(&mut self, now: Instant, session: &mut Session) {
-        while let Some(&(at, ticket)) = self.expiries.first()
+        while let Some(&(at, ticket)) = self.rare.as_ref().and_then(|rare| rare.expiries.first())
             && at <= now
         {
             let message = self.take_back(session, ticket).map(Box::new);
-            self.expiries.remove(&(at, ticket));
+            let rare = self.rare.get_or_insert_default();
+            rare.expiries.remove(&(at, ticket));
             let Some(Pending::Publish { expiry, .. }) = self.pending.get_mut(&ticket) else {
                 continue;
             };
@@ -254,7 +260,7 @@ impl Dispatch {
             match deadline {
                 Some(deadline) if message.is_none() && deadline > now => {
                     let next = Expiry { next: deadline, deadline: Some(deadline) };
-                    self.expiries.insert((deadline, ticket));
+                    rare.expiries.insert((deadline, ticket));
                     *expiry = Some(Box::new(next));
                 }
                 None if message.is_none() => {}
@@ -290,7 +296,7 @@ impl Dispatch {
         let sent = message.is_none();
         self.published(ticket, Err(PublishError::Expired { message }));
         if sent {
-            self.unheard_count += 1;
+            self.rare.get_or_insert_default().unheard_count += 1;
             self.pending.insert(ticket, Pending::Unheard);
         }
     }
@@ -326,7 +332,8 @@ impl Dispatch {
 
     /// Answers once everything that is pending has ended. `until` is the ticket of the flush.
     pub(super) fn await_flush(&mut self, until: Ticket, done: oneshot::Sender<()>) {
-        match self.pending.len() - self.unheard_count {
+        let unheard_count = self.rare.as_ref().map_or(0, |rare| rare.unheard_count);
+        match self.pending.len() - unheard_count {
             0 => drop(done.send(())),
             left => self.flushes.push(Flush { until, left, done }),
         }
@@ -362,8 +369,42 @@ impl Dispatch {
         }
     }
 
+    /// When a store that failed is tried again.
+    pub(super) fn store_retry(&self) -> Option<Instant> {
+        self.rare.as_ref()?.store_retry
+    }
+
+    /// Reports what becomes of what is pending, unless that is being done already.
+    pub(super) fn begin_drain(&mut self, done: oneshot::Sender<DrainReport>) -> bool {
+        let durable = self.shared.store.is_some();
+        let drain = &mut self.rare.get_or_insert_default().drain;
+        let begins = drain.is_none();
+        drain.get_or_insert_with(|| Drain::new(done, durable));
+        begins
+    }
+
+    /// Ends what will not be sent and what no store has, for the report of a drain.
+    pub(super) fn leave_unsent(&mut self, session: &mut Session) {
+        let Some(mut drain) = self.rare.as_mut().and_then(|rare| rare.drain.take()) else { return };
+        for (ticket, message) in drain.leave(session) {
+            drain.report.unsent.push(message);
+            self.published(ticket, Err(PublishError::Closed { maybe_delivered: false }));
+        }
+        self.rare.get_or_insert_default().drain = Some(drain);
+    }
+
+    /// Gives the report of a drain, if there was one.
+    pub(super) fn finish_drain(&mut self) {
+        if let Some(drain) = self.rare.as_mut().and_then(|rare| rare.drain.take()) {
+            let _ = drain.done.send(drain.report);
+        }
+    }
+
     /// Gives back the room of what has ended, and looks which streams have caught up.
     pub(super) fn settle(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
         if self.freed_messages > 0 {
             self.shared.mailbox.release(self.freed_messages, self.freed_bytes);
             self.freed_messages = 0;
@@ -391,7 +432,7 @@ impl Dispatch {
     pub(super) fn published(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) {
         if let Some(Pending::Unheard) = self.pending.get(&ticket) {
             self.pending.remove(&ticket);
-            self.unheard_count -= 1;
+            self.rare.get_or_insert_default().unheard_count -= 1;
             return; // It was told as expired.
         }
         self.hooks.on_publish(ticket, &result);
@@ -414,12 +455,12 @@ impl Dispatch {
                 });
             }
         }
-        if let Some(drain) = &mut self.drain {
+        if let Some(Rare { drain: Some(drain), .. }) = self.rare.as_deref_mut() {
             drain.note(&result);
         }
         if let Some(Pending::Publish { bytes, expiry, done }) = self.take_pending(ticket) {
-            if let Some(expiry) = expiry {
-                self.expiries.remove(&(expiry.next, ticket));
+            if let (Some(expiry), Some(rare)) = (expiry, &mut self.rare) {
+                rare.expiries.remove(&(expiry.next, ticket));
             }
             self.free(bytes);
             // Nobody may be waiting any more.
@@ -658,15 +699,18 @@ impl LinkInbox for Dispatch {
         let Some(store) = &self.shared.store else { return true };
         match store.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.store_retry = None;
+                if let Some(rare) = &mut self.rare {
+                    rare.store_retry = None;
+                }
                 true
             }
             Poll::Pending => false,
             Poll::Ready(Err(error)) => {
-                if self.store_retry.is_none() {
+                let retry = &mut self.rare.get_or_insert_default().store_retry;
+                if retry.is_none() {
                     tracing::warn!(%error, "nothing is sent until the store works again");
                 }
-                self.store_retry = now().checked_add(STORE_RETRY);
+                *retry = now().checked_add(STORE_RETRY);
                 false
             }
         }

@@ -29,7 +29,7 @@ use crate::session::{
 use super::OutgoingMessage;
 use super::callbacks::HookCaller;
 use super::dialing::Dialing;
-use super::dispatch::{Connection, Dispatch, Drain, Expiry};
+use super::dispatch::{Connection, Dispatch, Expiry};
 use super::error::{DisconnectError, PublishError, RequestError};
 use super::handle::{subscribe_bytes, unsubscribe_bytes};
 use super::hooks::LogLevel;
@@ -180,7 +180,7 @@ impl Task {
             if until.is_some_and(|until| now >= until) {
                 return Poll::Ready(Ok(()));
             }
-            let retry = self.dispatch.store_retry;
+            let retry = self.dispatch.store_retry();
             if self.poll_timer(cx, [until, grace, next_expiry, retry]).is_pending() {
                 return Poll::Pending;
             }
@@ -231,7 +231,7 @@ impl Task {
                 return Poll::Ready(Served::Link(end));
             }
             let session_timeout = self.session.poll_timeout().map(|(at, _)| at);
-            let retry = self.dispatch.store_retry;
+            let retry = self.dispatch.store_retry();
             let mut deadlines = [session_timeout, None, None, next_expiry, retry];
             if self.store_failure().is_some() {
                 return Poll::Ready(Served::Aborted);
@@ -421,9 +421,7 @@ impl Task {
             },
             Command::Drain { by, done } => {
                 // Who comes second is told that the client has ended.
-                if self.dispatch.drain.is_none() && self.farewell.is_none() {
-                    let durable = self.shared.store.is_some();
-                    self.dispatch.drain = Some(Box::new(Drain::new(done, durable)));
+                if self.farewell.is_none() && self.dispatch.begin_drain(done) {
                     self.farewell = Some(Farewell::HandlesGone { by });
                 }
             }
@@ -489,14 +487,7 @@ impl Task {
         for command in leftover {
             self.command(now, command);
         }
-        let unsent = self.dispatch.drain.as_mut().map(|drain| drain.leave(&mut self.session));
-        for (ticket, message) in unsent.into_iter().flatten() {
-            // It is told apart from those in the store, which are counted as they fail.
-            let drain = self.dispatch.drain.take();
-            self.dispatch.published(ticket, Err(PublishError::Closed { maybe_delivered: false }));
-            self.dispatch.drain = drain;
-            self.dispatch.drain.iter_mut().for_each(|drain| drain.give_back(message.clone()));
-        }
+        self.dispatch.leave_unsent(&mut self.session);
         if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
             && let Some(done) = done.take()
         {
@@ -517,9 +508,7 @@ impl Task {
         if let Some(store) = &self.shared.store {
             store.close();
         }
-        if let Some(drain) = self.dispatch.drain.take() {
-            drain.finish();
-        }
+        self.dispatch.finish_drain();
         self.dispatch.end_streams();
         self.shared.state.set(State::Closed(reason));
     }
