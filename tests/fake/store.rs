@@ -421,3 +421,33 @@ async fn the_store_is_compacted_while_messages_pass() {
     // 10 MB went through it.
     assert!(largest < 5_000_000, "{largest}");
 }
+
+#[tokio::test]
+async fn a_damaged_store_is_named_and_can_be_salvaged() {
+    let (_directory, path) = place();
+    let script = Script::listen().await;
+    let (client, _inbox) = with_store(&script, Version::V311, &path).start().unwrap();
+    for n in 0..3 {
+        let publish = client.publish("t", n.to_string()).qos(QoS::AtLeastOnce);
+        drop(soon(publish.enqueue()).await.unwrap());
+    }
+    killed(client).await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the topic of the second message, which is followed by its payload.
+    let messages: Vec<_> =
+        (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"t\0\x01")).collect();
+    assert_eq!(messages.len(), 3);
+    bytes[messages[1]] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = FileStore::open(&path).unwrap_err();
+    let StoreError::Corrupt { path: named, offset, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*named, path);
+    assert!((messages[0] as u64..messages[1] as u64).contains(offset), "{offset}");
+    assert!(error.to_string().contains(&format!("damaged at byte {offset}")), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left alone");
+    let salvaged = FileStore::salvage(&path).unwrap();
+    assert_eq!(salvaged.pending(), 1);
+    assert_eq!(salvaged.cut_bytes(), bytes.len() as u64 - offset);
+    drop(salvaged);
+    assert_eq!(pending(&path), 1);
+}

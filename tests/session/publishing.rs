@@ -448,3 +448,38 @@ fn a_3_x_broker_gets_few_messages_of_qos_2_at_a_time() {
     (1..=5).for_each(|ticket| client.publish(ticket, 2, b"x"));
     assert_eq!(client.output().iter().filter(|byte| **byte == b'x').count(), 5);
 }
+
+#[test]
+fn a_message_expires_in_the_queue_and_never_once_it_was_sent() {
+    let mut config = lasting(V5);
+    config.max_inflight = 1;
+    let mut client = online(config, CK5);
+    let publish = |client: &mut Client, ticket, seconds| {
+        let value = PropertyValue::FourByte(seconds);
+        let mut message = message(b"x");
+        message.qos = QoS::AtLeastOnce;
+        message.properties =
+            Properties::default().with(Property::MessageExpiryInterval, value).unwrap();
+        client.session.publish(client.now, Ticket::new(ticket), message).unwrap();
+        client.poll();
+    };
+    publish(&mut client, 1, 5);
+    publish(&mut client, 2, 15);
+    publish(&mut client, 3, 100);
+    let expiring = |dup: u8, id: u8, seconds: u8| {
+        vec![0x32 | dup << 3, 12, 0, 1, b't', 0, id, 5, 2, 0, 0, 0, seconds, b'x']
+    };
+    assert_eq!(client.output(), expiring(0, 1, 5));
+    client.pass(20 * SECOND);
+    // It was sent, and is sent again as it was, though it should have expired [MQTT-4.3.3-7].
+    assert_eq!(reconnect(&mut client, &connack5(1, &[])), expiring(1, 1, 5));
+    client.receive(&[0x40, 2, 0, 1]);
+    // The second was not, and is not any more; of the third 20 seconds have passed.
+    assert_eq!(client.output(), expiring(0, 3, 80));
+    client.receive(&[0x40, 2, 0, 3]);
+    assert_eq!(client.published(), [(1, true), (2, false), (3, true)]);
+    let expired = |event: &Event| {
+        matches!(event, Event::Published { result: Err(PublishFailure::Expired), .. })
+    };
+    assert_eq!(client.events.iter().filter(|event| expired(event)).count(), 1);
+}
