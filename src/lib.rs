@@ -26,9 +26,12 @@
 //! | to | use |
 //! |---|---|
 //! | set up a client | [`Client::builder`], [`ClientBuilder`] |
+//! | decide when to try again | [`Reconnect`], [`ClientBuilder::on_retry`], [`Client::reconnect_now`] |
 //! | publish, and know that it arrived | [`Client::publish`] awaited |
 //! | publish as fast as the connection goes | [`Publish::enqueue`], [`Client::flush`] |
 //! | publish where waiting is impossible | [`Publish::try_enqueue`], [`Handle`] |
+//! | check or match topics | [`TopicName`], [`TopicFilter`], [`codec::topic_matches`] |
+//! | speak MQTT over something else | [`driver`], or [`session`] without any I/O |
 //! | receive the messages of one filter | [`Client::subscribe`], [`Subscription`] |
 //! | receive everything else | [`Inbox`] |
 //! | acknowledge when the work is done | [`Acks`], [`Message::ack`], [`AckHandle`] |
@@ -39,6 +42,25 @@
 //! | give up on what is late, or too much | [`Publish::deadline`], [`client::OutgoingQueue`] |
 //! | end | [`Client::drain`], [`Client::disconnect`], [`Client::abort`], [`Client::closed`] |
 //! | do without an async runtime | [`blocking`] |
+//!
+//! `examples/` has a program for each of the usual tasks. `docs/libmosquitto.md` tells what stands
+//! for each call of libmosquitto, `docs/conformance.md` which test stands for each statement of the
+//! standards.
+//!
+//! # What is promised
+//!
+//! * A message that was admitted is sent, in the order of admission, or its
+//!   [`Delivery`] tells why not. QoS 1 arrives at least once and QoS 2 exactly once for as long as
+//!   the broker keeps the session; when it has lost it, [`ClientBuilder::on_session_loss`] decides
+//!   between sending again and giving up.
+//! * A QoS 1 or 2 message that was received is acknowledged when its consumer has taken it, and
+//!   not before; a consumer that is slow holds the broker back and not the keep alive. QoS 0
+//!   messages that find no room are counted, and the next one tells ([`Message::lagged`]).
+//! * Whatever the broker sends ends in a message, an event or one typed error that says who began
+//!   it. Of the limits that a broker announces none is exceeded: what it would not take fails
+//!   where it was asked for.
+//! * There is one API for 3.1, 3.1.1 and 5.0. Properties are empty in 3.x, and setting one there is
+//!   an error of the call that does.
 //!
 //! # The floors
 //!
