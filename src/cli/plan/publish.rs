@@ -115,6 +115,11 @@ impl PublishPlan {
             lines,
         })
     }
+
+    /// Whether a line is the payload of the messages as it stands, and the topics theirs.
+    pub fn is_plain(&self) -> bool {
+        self.lines == Some(Lines::Payloads) && self.template.is_none() && self.decode.is_none()
+    }
 }
 
 /// The session gives out the aliases: a number of one's own would stand for several topics.

@@ -54,6 +54,11 @@ impl Progress {
         Self { done: AtomicU64::new(0), total }
     }
 
+    /// Whether there is a bar.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(self.total, Total::Hidden)
+    }
+
     /// So many more rounds or bytes are done.
     pub(super) fn add(&self, more: u64) {
         self.done.fetch_add(more, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The messages of `-l` and `--jsonl`: one for each line of standard input.
 
-use std::{io, sync::Arc};
+use std::{cell::Cell, io, mem, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use crate::{
         printer::Printer,
     },
     client::{Client, EnqueueError, Flow},
-    codec::Version,
+    codec::{Properties, QoS, TopicName, Version},
 };
 
 /// A line that describes a message is longer than its payload: base64 and hexadecimal digits are.
@@ -69,6 +69,7 @@ pub(super) async fn publish(
         let (tally, progress) = (&*tally, &progress);
         let mut feed = Feed {
             client: &client,
+            plan,
             version,
             printer: printer.as_ref(),
             pace: match plan.lines {
@@ -79,7 +80,7 @@ pub(super) async fn publish(
             tally,
             progress,
             number: 0,
-            last: Place::default(),
+            last: Cell::default(),
         };
         let ended = feed.run(max_line_bytes(plan)).await?;
         client.flush().await.map_err(|reason| connect::close_failure(reason, version))?;
@@ -96,9 +97,18 @@ fn max_line_bytes(plan: &PublishPlan) -> usize {
     }
 }
 
+/// What the messages of a line have in common, beside the payload.
+#[derive(Clone, Copy)]
+struct Kind<'a> {
+    qos: QoS,
+    retain: bool,
+    properties: &'a Properties,
+}
+
 /// Gives the client one line after the other.
 struct Feed<'a> {
     client: &'a Client,
+    plan: &'a PublishPlan,
     version: Version,
     printer: Option<&'a Printer>,
     drafter: Drafter<'a>,
@@ -108,7 +118,7 @@ struct Feed<'a> {
     /// Of the line.
     number: u64,
     /// The last line that made a message.
-    last: Place,
+    last: Cell<Place>,
 }
 
 impl Feed<'_> {
@@ -131,8 +141,16 @@ impl Feed<'_> {
     async fn block(&mut self, block: &Block, max_line_bytes: usize) -> Result<(), Failure> {
         self.tally.read(block.count() + block.too_long);
         for line in block.lines() {
-            self.progress.add(line.len() as u64 + 1);
+            if self.progress.is_shown() {
+                self.progress.add(line.len() as u64 + 1);
+            }
             self.number += 1;
+            if self.plan.is_plain() {
+                let PublishPlan { topics, qos, retain, properties, .. } = self.plan;
+                let kind = Kind { qos: qos.unwrap_or_default(), retain: *retain, properties };
+                self.deliver(topics, line, kind).await?;
+                continue;
+            }
             match self.drafter.line(line) {
                 Ok(Some(draft)) => self.draft(draft).await?,
                 Ok(None) => self.tally.blank(),
@@ -151,37 +169,48 @@ impl Feed<'_> {
         if let Some(due) = draft.at.and_then(|at| self.pace.due(at, Instant::now())) {
             time::sleep_until(due).await;
         }
+        let kind = Kind { qos: draft.qos, retain: draft.retain, properties: &draft.properties };
+        match self.drafter.topics(self.number, &draft.topic) {
+            Ok(topics) => self.deliver(&topics, draft.payload, kind).await,
+            Err(error) => {
+                self.tally.skip(self.number, error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the client the messages of one line.
+    async fn deliver(
+        &self,
+        topics: &[TopicName],
+        mut payload: Bytes,
+        kind: Kind<'_>,
+    ) -> Result<(), Failure> {
         while let Some(printer) = self.printer.filter(|printer| printer.is_full()) {
             printer.room().await;
         }
-        let topics = match self.drafter.topics(self.number, &draft.topic) {
-            Ok(topics) => topics,
-            Err(error) => {
-                self.tally.skip(self.number, error);
-                return Ok(());
-            }
-        };
-        let payload: Bytes = draft.payload;
         let count = topics.len() as u64;
         self.tally.fans_out(count);
         for (at, topic) in topics.iter().enumerate() {
+            let is_last = at + 1 == topics.len();
+            let payload = if is_last { mem::take(&mut payload) } else { payload.clone() };
             let message = self
                 .client
-                .publish(topic, payload.clone())
-                .qos(draft.qos)
-                .retain(draft.retain)
-                .properties(draft.properties.clone());
-            let admitted = message.enqueue().await;
-            if admitted.is_ok() {
-                self.tally.admit();
-            }
-            match admitted {
+                .publish(topic, payload)
+                .qos(kind.qos)
+                .retain(kind.retain)
+                .properties(kind.properties.clone());
+            match message.enqueue().await {
                 // The hook hears of its end.
-                Ok(delivery) if at == 0 => {
-                    let place = Place { ticket: delivery.ticket().get(), line: self.number, count };
-                    self.tally.admitted(place, &mut self.last);
+                Ok(delivery) => {
+                    if at == 0 {
+                        let ticket = delivery.ticket().get();
+                        self.tally.place(Place { ticket, line: self.number, count }, &self.last);
+                    }
+                    if self.plan.spool.is_some() {
+                        self.tally.keep();
+                    }
                 }
-                Ok(_) => {}
                 // What cannot be kept is not read.
                 Err(EnqueueError::Store { error, .. }) => return Err(error.into()),
                 Err(EnqueueError::Closed(_)) => {

@@ -1,6 +1,7 @@
 //! What became of the lines: each one is confirmed, or told and counted.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     path::Path,
     sync::{
@@ -33,8 +34,8 @@ pub(super) struct Tally {
     read: AtomicU64,
     /// Messages of lines beyond the first one of each.
     more: AtomicU64,
-    /// Messages that the client has taken, those of an earlier run among them.
-    admitted: AtomicU64,
+    /// Messages that are in the spool until they are settled, those of an earlier run among them.
+    kept: AtomicU64,
     confirmed: AtomicU64,
     /// Messages that were admitted and came to nothing.
     failed: AtomicU64,
@@ -75,7 +76,7 @@ impl Tally {
     /// So many messages are left from an earlier run.
     pub(super) fn left(&self, messages: u64) {
         self.read(messages);
-        self.admitted.fetch_add(messages, Ordering::Relaxed);
+        self.kept.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// A line that was read stands for no message.
@@ -90,20 +91,20 @@ impl Tally {
         }
     }
 
-    /// The first message of a line was admitted; `last` is the place of the line before.
-    pub(super) fn admitted(&self, place: Place, last: &mut Place) {
-        let expected = Place { ticket: last.ticket + last.count, line: last.line + 1, ..*last };
-        *last = place;
-        if (place.ticket, place.line, place.count)
-            != (expected.ticket, expected.line, expected.count)
-        {
+    /// The first message of a line was admitted; `last` has the place of the line before.
+    pub(super) fn place(&self, place: Place, last: &Cell<Place>) {
+        let before = last.replace(place);
+        let follows = place.ticket == before.ticket + before.count
+            && place.line == before.line + 1
+            && place.count == before.count;
+        if !follows {
             self.places().leap(place);
         }
     }
 
-    /// A message was admitted.
-    pub(super) fn admit(&self) {
-        self.admitted.fetch_add(1, Ordering::Relaxed);
+    /// A message is in the spool.
+    pub(super) fn keep(&self) {
+        self.kept.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A message was confirmed.
@@ -184,7 +185,7 @@ impl Tally {
         let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
         let kept = spool.map_or(String::new(), |dir| {
             let settled = confirmed + self.failed.load(Ordering::Relaxed);
-            let kept = self.admitted.load(Ordering::Relaxed).saturating_sub(settled);
+            let kept = self.kept.load(Ordering::Relaxed).saturating_sub(settled);
             format!("; {kept} are kept in {}", dir.display())
         });
         let text = format!("{missing} of {total} {what} were not {done}{kept}{cause}");
@@ -213,10 +214,8 @@ mod tests {
 
     #[test]
     fn a_message_is_found_by_its_ticket() {
-        let (tally, mut last) = (Tally::new(true), Place::default());
-        let mut admit = |ticket, line, count| {
-            tally.admitted(Place { ticket, line, count }, &mut last);
-        };
+        let (tally, last) = (Tally::new(true), Cell::default());
+        let admit = |ticket, line, count| tally.place(Place { ticket, line, count }, &last);
         admit(5, 1, 2);
         admit(7, 2, 2);
         admit(9, 4, 2);
