@@ -28,7 +28,8 @@ pub(super) enum Command {
         message: OutgoingMessage,
         /// When the message is given up, if it is not confirmed before.
         deadline: Option<Instant>,
-        done: oneshot::Sender<Result<Receipt, PublishError>>,
+        /// `None` if only the hook is told.
+        done: Option<oneshot::Sender<Result<Receipt, PublishError>>>,
     },
     /// Takes a message back, if it was not sent.
     Cancel {

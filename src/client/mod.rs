@@ -66,7 +66,7 @@ pub use self::info::{
 };
 pub use self::message::{Message, MessageRef};
 pub use self::options::{ClientBuilder, Offline, OutgoingQueue, Overflow, Reconnect};
-pub use self::publish::{Delivery, Enqueue, IntoTopic, Publish, PublishFuture, TooLate};
+pub use self::publish::{Delivery, Enqueue, IntoTopic, Post, Publish, PublishFuture, TooLate};
 pub use self::request::Request;
 pub use self::serve::{Response, Serve};
 pub use self::store_file::{Durability, FileStore, StoreError};

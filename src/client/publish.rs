@@ -26,6 +26,7 @@ use super::task::now;
 /// | `.await` | the confirmation | [`Receipt`] |
 /// | [`enqueue`](Self::enqueue)`.await` | room in the queue, and the store if there is one | [`Delivery`] |
 /// | [`try_enqueue`](Self::try_enqueue) | nothing | [`Delivery`] |
+/// | [`post`](Self::post)`.await` | as `enqueue` | the [`Ticket`] |
 ///
 /// A QoS 0 message is confirmed when the kernel has taken its bytes, QoS 1 by PUBACK and QoS 2 by
 /// PUBCOMP. Messages leave in the order in which they were admitted. A loop that awaits each
@@ -114,7 +115,24 @@ impl<'a> Publish<'a> {
     pub fn enqueue(self) -> Enqueue<'a> {
         let deadline = self.deadline.and_then(|deadline| now().checked_add(deadline));
         let stage = Stage::Asking(self.message);
-        Enqueue { shared: self.shared, stage: Some(stage), place: None, deadline }
+        Enqueue { shared: self.shared, stage: Some(stage), place: None, deadline, detached: false }
+    }
+
+    /// Like [`enqueue`](Self::enqueue), for who hears of the end of the message by
+    /// [`on_publish`](super::ClientBuilder::on_publish) alone: yields the ticket that is named there,
+    /// and costs less than a [`Delivery`] that is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    pub fn post(self) -> Post<'a> {
+        let mut enqueue = self.enqueue();
+        enqueue.detached = true;
+        Post(enqueue)
     }
 
     /// Queues the message if there is room at once. It may be called where waiting is not
@@ -151,6 +169,28 @@ pub struct Enqueue<'a> {
     /// The place in the line for room.
     place: Option<u64>,
     deadline: Option<Instant>,
+    /// Nobody waits for the end of the message.
+    detached: bool,
+}
+
+/// Waits until a message is admitted, and yields its ticket: see [`Publish::post`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct Post<'a>(Enqueue<'a>);
+
+impl Future for Post<'_> {
+    type Output = Result<Ticket, EnqueueError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_sent(cx).map_ok(|sent| sent.ticket)
+    }
+}
+
+/// A message that was admitted, and the way to hear of its end if somebody wants to.
+#[derive(Debug)]
+struct Sent {
+    ticket: Ticket,
+    result: Option<oneshot::Receiver<Result<Receipt, PublishError>>>,
 }
 
 #[derive(Debug)]
@@ -158,7 +198,7 @@ enum Stage {
     /// For room.
     Asking(Result<OutgoingMessage, InvalidTopic>),
     /// For the disk. The message is kept for who must be told that it failed.
-    Storing(Delivery, Position, Box<OutgoingMessage>),
+    Storing(Sent, Position, Box<OutgoingMessage>),
 }
 
 impl Enqueue<'_> {
@@ -166,8 +206,8 @@ impl Enqueue<'_> {
         &mut self,
         cx: &mut Context<'_>,
         stage: Stage,
-    ) -> Poll<Result<Delivery, EnqueueError>> {
-        let (delivery, position, message) = match stage {
+    ) -> Poll<Result<Sent, EnqueueError>> {
+        let (sent, position, message) = match stage {
             Stage::Asking(message) => {
                 let message = message?;
                 if self.place.is_none() {
@@ -182,27 +222,37 @@ impl Enqueue<'_> {
                     Poll::Ready(admitted) => {
                         let keep = self.shared.waits_for_disk().then(|| Box::new(message.clone()));
                         let (shared, deadline) = (self.shared, self.deadline);
-                        let (delivery, position) =
-                            Delivery::send(shared, admitted, message, deadline)?;
+                        let detached = self.detached;
+                        let (sent, position) =
+                            Sent::send(shared, admitted, message, deadline, detached)?;
                         match (position, keep) {
-                            (Some(position), Some(message)) => (delivery, position, message),
-                            _ => return Poll::Ready(Ok(delivery)),
+                            (Some(position), Some(message)) => (sent, position, message),
+                            _ => return Poll::Ready(Ok(sent)),
                         }
                     }
                 }
             }
-            Stage::Storing(delivery, position, message) => (delivery, position, message),
+            Stage::Storing(sent, position, message) => (sent, position, message),
         };
         let stored = self.shared.store.as_ref().map(|store| store.poll_durable(cx, position));
         match stored {
             Some(Poll::Pending) => {
-                self.stage = Some(Stage::Storing(delivery, position, message));
+                self.stage = Some(Stage::Storing(sent, position, message));
                 Poll::Pending
             }
             Some(Poll::Ready(Err(error))) => {
                 Poll::Ready(Err(EnqueueError::Store { message, error }))
             }
-            Some(Poll::Ready(Ok(()))) | None => Poll::Ready(Ok(delivery)),
+            Some(Poll::Ready(Ok(()))) | None => Poll::Ready(Ok(sent)),
+        }
+    }
+}
+
+impl Enqueue<'_> {
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sent, EnqueueError>> {
+        match self.stage.take() {
+            Some(stage) => self.poll_stage(cx, stage),
+            None => Poll::Pending,
         }
     }
 }
@@ -211,10 +261,8 @@ impl Future for Enqueue<'_> {
     type Output = Result<Delivery, EnqueueError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.stage.take() {
-            Some(stage) => self.poll_stage(cx, stage),
-            None => Poll::Pending,
-        }
+        let sent = self.poll_sent(cx);
+        sent.map_ok(|sent| Delivery::new(self.shared, sent))
     }
 }
 
@@ -263,8 +311,7 @@ impl Future for PublishFuture<'_> {
 #[derive(Debug)]
 pub struct Delivery {
     shared: Arc<Shared>,
-    ticket: Ticket,
-    result: oneshot::Receiver<Result<Receipt, PublishError>>,
+    sent: Sent,
 }
 
 /// Says that a message could not be taken back: it was sent, at least in part, or has ended.
@@ -276,7 +323,7 @@ impl Delivery {
     /// Returns the ticket by which [`on_publish`](super::ClientBuilder::on_publish) names the
     /// message.
     pub fn ticket(&self) -> Ticket {
-        self.ticket
+        self.sent.ticket
     }
 
     /// Takes the message back if it was not sent yet: it leaves the queue, and the store, and this
@@ -293,7 +340,7 @@ impl Delivery {
     /// answer is lost.
     pub async fn cancel(&mut self) -> Result<OutgoingMessage, TooLate> {
         let (done, message) = oneshot::channel();
-        let ticket = self.ticket;
+        let ticket = self.sent.ticket;
         self.shared.mailbox.send(Command::Cancel { ticket, done });
         message.await.map_err(|_| TooLate)
     }
@@ -305,9 +352,16 @@ impl Delivery {
     ) -> Result<Delivery, EnqueueError> {
         check(shared, &message)?;
         let admitted = shared.mailbox.try_admit(ask(&message, deadline));
-        Ok(Delivery::send(shared, admitted, message, deadline)?.0)
+        let (sent, _) = Sent::send(shared, admitted, message, deadline, false)?;
+        Ok(Delivery::new(shared, sent))
     }
 
+    fn new(shared: &Arc<Shared>, sent: Sent) -> Delivery {
+        Delivery { shared: Arc::clone(shared), sent }
+    }
+}
+
+impl Sent {
     /// Stores the message, if that is to be, and sends it to the driver. With the position in the
     /// store that must be durable.
     fn send(
@@ -315,7 +369,8 @@ impl Delivery {
         admitted: Result<Admission<'_>, NotAdmitted>,
         message: OutgoingMessage,
         deadline: Option<Instant>,
-    ) -> Result<(Delivery, Option<Position>), EnqueueError> {
+        detached: bool,
+    ) -> Result<(Sent, Option<Position>), EnqueueError> {
         let mut admission = match admitted {
             Ok(admission) => admission,
             Err(reason) => return Err(EnqueueError::not_admitted(reason, message)),
@@ -334,9 +389,15 @@ impl Delivery {
                 return Err(EnqueueError::Store { message: Box::new(message), error });
             }
         };
-        let (done, result) = oneshot::channel();
+        let (done, result) = match detached {
+            true => (None, None),
+            false => {
+                let (done, result) = oneshot::channel();
+                (Some(done), Some(result))
+            }
+        };
         admission.send(Command::Publish { ticket, message, deadline, done });
-        Ok((Delivery { shared: Arc::clone(shared), ticket, result }, position))
+        Ok((Sent { ticket, result }, position))
     }
 }
 
@@ -361,7 +422,9 @@ impl Future for Delivery {
     type Output = Result<Receipt, PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.result).poll(cx).map(|result| {
+        // A delivery always has a channel.
+        let Some(result) = &mut self.sent.result else { return Poll::Pending };
+        Pin::new(result).poll(cx).map(|result| {
             // A runtime that is shut down drops the driver task, and the sender with it.
             result.unwrap_or(Err(PublishError::Closed { maybe_delivered: true }))
         })

@@ -360,7 +360,7 @@ impl Task {
         match command {
             Command::Publish { ticket, message, deadline, done } => {
                 let expiry = Expiry::new(now, message.expiry(), deadline);
-                self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, Some(done));
+                self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, done);
                 self.publish(now, ticket, message);
                 let limit = self.shared.mailbox.limit();
                 if limit.overflow == Overflow::DropOldest {

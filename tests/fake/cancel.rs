@@ -104,6 +104,7 @@ async fn a_place_in_the_line_is_given_up() {
                 assert!(!dropped_after(polls, client.publish("t", "2")).await);
             } else {
                 assert!(!dropped_after(polls, client.publish("t", "2").enqueue()).await);
+                assert!(!dropped_after(polls, client.publish("t", "2").post()).await);
             }
             let mut cx = Context::from_waker(Waker::noop());
             assert!(behind.as_mut().poll(&mut cx).is_pending());

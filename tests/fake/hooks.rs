@@ -53,6 +53,23 @@ fn logging(builder: ClientBuilder, log: &Log) -> ClientBuilder {
 }
 
 #[tokio::test]
+async fn the_hook_alone_hears_of_what_is_posted() {
+    let script = Script::listen().await;
+    let log = Log::default();
+    let builder = logging(builder(&script, Version::V311), &log);
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let first = soon(client.publish("t", "1").qos(QoS::AtLeastOnce).post()).await.unwrap();
+    let second = soon(client.publish("t", "2").post()).await.unwrap();
+    peer.expect("32 06 0001 't' 0001 '1' 30 04 0001 't' '2'").await;
+    peer.send("40 02 0001").await;
+    soon(client.flush()).await.unwrap();
+    let told = [second, first].map(|ticket| format!("publish {} true", ticket.get()));
+    let heard = log.take();
+    assert!(told.iter().all(|line| heard.contains(line)), "{heard:?}");
+    assert!(soon(client.publish("a/#", "").post()).await.is_err());
+}
+
+#[tokio::test]
 async fn every_hook_is_called_in_order() {
     for version in VERSIONS {
         let v5 = version == Version::V5;

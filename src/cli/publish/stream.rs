@@ -200,11 +200,11 @@ impl Feed<'_> {
                 .qos(kind.qos)
                 .retain(kind.retain)
                 .properties(kind.properties.clone());
-            match message.enqueue().await {
+            match message.post().await {
                 // The hook hears of its end.
-                Ok(delivery) => {
+                Ok(ticket) => {
                     if at == 0 {
-                        let ticket = delivery.ticket().get();
+                        let ticket = ticket.get();
                         self.tally.place(Place { ticket, line: self.number, count }, &self.last);
                     }
                     if self.plan.spool.is_some() {
