@@ -158,12 +158,14 @@ impl Running {
         self.child.id()
     }
 
-    /// The most memory it has had, where the system tells.
+    /// The most memory it has had, beside the pages of its own program, where the system tells.
     pub fn peak_memory_bytes(&self) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kilobytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kilobytes * 1024)
+        let kilobytes = |name: &str| -> Option<usize> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse().ok()
+        };
+        Some((kilobytes("VmHWM:")?.saturating_sub(kilobytes("RssFile:")?)) * 1024)
     }
 
     /// Sends a signal by name.
