@@ -200,6 +200,7 @@ impl Family {
         };
         let merged = merged.context("cannot put the reports of the processes together");
         let mut merged = merged.map_err(not_started)?;
+        merged.ceiling.clone_from(&plan.ceiling);
         if let Some(outcome) = given_up {
             merged.outcome = outcome;
             merged.judge(&plan.objectives);
