@@ -498,3 +498,39 @@ fn the_page_is_whole_and_can_be_read_in_light_and_in_dark() {
     // An empty page of this size takes a tenth of it.
     assert!(dark.len() > 60_000 && light.len() > 60_000, "{} {}", dark.len(), light.len());
 }
+
+#[test]
+fn the_highest_rate_is_searched() {
+    let files = Files::new();
+    let json = files.name("best.json");
+    let search = ["start", "--embedded", "--find", "max-rate", "-C", "1000", "--rate", "20000"];
+    let found = midge_conn(&[&search[..], &["--slo", "connack.p50<1h", "--json", &json]].concat());
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    let met = ["--slo", "connack.p50<59m", "--json", &json];
+    let found = midge_conn(&[&search[..], &met].concat());
+    let (output, progress) = (text(&found.stdout), text(&found.stderr));
+    // How high it comes depends on this machine, and so does what ends it.
+    assert!([Some(0), Some(4)].contains(&found.status.code()), "{found:?}");
+    assert!(progress.contains(" at 20000/s (1,000 clients); connack.p50<59m: "), "{progress}");
+    assert!(output.contains("connack.p50<59m"), "{output}");
+    assert_eq!(read(&files.path("best.json")).plan.clients, 1_000);
+
+    let refusing = Server::start(Script::Answer(vec![0x20, 2, 0, 5]));
+    let url = format!("mqtt-tcp://{}", refusing.address);
+    let nothing = ["start", "--url", &url, "--find", "max-rate", "-C", "1000", "--rate", "12"];
+    let none = midge_conn(&[&nothing[..], &["--slo", "fail.count==0"]].concat());
+    assert!([Some(1), Some(4)].contains(&none.status.code()), "{none:?}");
+    assert!(text(&none.stderr).contains("no rate was found, not even"), "{none:?}");
+    for wrong in [
+        &["--slo", "fail.count==0", "-C", "99"][..],
+        &[],
+        &["--slo", "fail.count==0", "--hold", "1s"],
+        &["--slo", "fail.count==0", "-i", "0"],
+        &["--slo", "fail.count==0", "--csv", &json],
+    ] {
+        let base = ["start", "--embedded", "--find", "max-rate", "-C", "1000"];
+        let output = midge_conn(&[&base[..], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+        assert_eq!(text(&output.stderr).lines().count(), 1, "{wrong:?}: {output:?}");
+    }
+}

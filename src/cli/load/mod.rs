@@ -9,6 +9,7 @@ mod control;
 mod csv;
 mod diff;
 mod fanout;
+mod find;
 mod hlog;
 mod html;
 mod input;

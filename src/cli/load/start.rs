@@ -9,7 +9,7 @@ use super::{
     barrier::Barrier,
     calibrate, clock,
     control::Control,
-    fanout,
+    fanout, find,
     output::Outputs,
     plan::plan,
     progress::Display,
@@ -71,12 +71,24 @@ pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     if plan.start_at.is_some() || options.machines.barrier.is_some() {
         plan.clock_synced = check_clock(options.machines.force)?;
     }
+    let search = options.judging.find.map(|_| find::first_rate(options, &plan));
+    let first_rate = search.transpose().map_err(usage)?;
     let mut outputs = Outputs::open(&options.report).map_err(usage)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
         .map_err(|error| Failure::new(Exit::NotStarted, error))?;
+    if let Some(first) = first_rate {
+        let exit = runtime.block_on(async {
+            let mut signals = Signals::new()
+                .context("cannot take over the signals")
+                .map_err(|error| Failure::new(Exit::NotStarted, error))?;
+            find::run(&plan, first, options, outputs, signals.next()).await
+        });
+        runtime.shutdown_background();
+        return exit;
+    }
     let (report, signal) = runtime.block_on(attend(plan, options, &mut outputs))?;
     // A host name may still be looked up: that cannot be stopped, and is not waited for.
     runtime.shutdown_background();
@@ -236,7 +248,7 @@ pub(super) fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Fai
 }
 
 /// Why the load has not passed, in one line.
-fn shortfall(report: &Report, exit: Exit) -> String {
+pub(super) fn shortfall(report: &Report, exit: Exit) -> String {
     let worst = report
         .errors
         .first()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{cli::opts::value, load::Slo};
 
@@ -20,6 +20,18 @@ pub struct JudgingOptions {
     /// Give the load up once an objective that only gets worse has been missed for this long.
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub abort_on_slo: Option<Duration>,
+
+    /// Search the highest rate at which the objectives are met, with a short load at each rate. It
+    /// begins with the rate given (-i or --rate); -C is the most clients of one load.
+    #[arg(long, value_name = "WHAT", conflicts_with = "abort_on_slo")]
+    pub find: Option<Find>,
+}
+
+/// What can be searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Find {
+    /// The highest rate of starts.
+    MaxRate,
 }
 
 pub(super) fn slo(text: &str) -> Result<Slo, String> {
