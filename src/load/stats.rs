@@ -401,7 +401,8 @@ pub struct Counts {
 
 impl Counts {
     /// The sum with those of another part of the load.
-    pub(crate) fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             attempted: self.attempted + other.attempted,
             connected: self.connected + other.connected,

@@ -63,7 +63,7 @@ impl Template {
     }
 
     /// The text of the first client of a run with this seed, called nothing.
-    pub(crate) fn of_first(&self, seed: Option<u32>) -> String {
+    pub fn of_first(&self, seed: Option<u32>) -> String {
         let seed = Seed(seed.unwrap_or_default());
         self.fill_in(Who { seed, index: 0, client_id: "", username: "" })
     }

@@ -430,6 +430,23 @@ fn an_instant_that_has_passed_and_a_clock_that_runs_free_are_exit_3() {
     assert_eq!(report.run.start_at.as_ref(), Some(&report.run.started));
 }
 
+#[test]
+fn several_processes_have_the_percentiles_of_each_second() {
+    let files = Files::new();
+    let (json, html) = (files.name("run.json"), files.name("run.html"));
+    let rest = ["--processes", "2", "--json", &json, "--html", &html];
+    let load = ["start", "--embedded", "--quiet", "-C", "300", "-i", "5", "--hold", "0"];
+    let output = midge_conn(&[&load[..], &rest].concat());
+    let report = read(&files.path("run.json"));
+    assert_ended_as_judged(&output, &report);
+    assert_eq!((report.totals.connected, report.run.parts.len()), (300, 2));
+    let first = report.series_1s.first().unwrap();
+    assert!(first.p50_us.is_some() && first.p50_us <= first.p99_us, "{:?}", report.series_1s);
+    let last = report.series_1s.last().unwrap();
+    assert_eq!((last.attempted, last.connected), (300, 300));
+    assert!(fs::read_to_string(files.path("run.html")).unwrap().contains("Latency over time"));
+}
+
 /// What a browser is to do with a page: no network, no profile of its user's, no first steps.
 const BROWSER: [&str; 9] = [
     "--headless",

@@ -1,5 +1,7 @@
 //! `midge_conn start`: carries a load out and prints its report.
 
+use std::cell::RefCell;
+
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Command};
 use jiff::Timestamp;
@@ -24,7 +26,7 @@ use crate::{
         signals::Signals,
         stdio::{self, Stdout, single_line},
     },
-    load::{Plan, Report, Shard, StartError},
+    load::{Plan, Report, Shard, StartError, Update},
     net::Endpoint,
 };
 
@@ -141,6 +143,7 @@ async fn attend(
     let (interrupt, interrupted) = oneshot::channel::<()>();
     let mut control = Control::open(format!("{} clients to {}", plan.clients, plan.target));
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
+    let seconds = RefCell::new(Vec::new());
     let running = fanout::run(
         plan,
         options.pace.processes,
@@ -150,6 +153,9 @@ async fn attend(
         },
         |update| {
             outputs.observe(&update);
+            if let Update::Second(interval) = &update {
+                seconds.borrow_mut().push(interval.second);
+            }
             if let Some(metrics) = &metrics {
                 metrics.observe(&update);
             }
@@ -169,7 +175,14 @@ async fn attend(
     };
     match (outcome?, signal) {
         (Err(StartError::Interrupted), Some(signal)) => Err(Failure::silent(signal)),
-        (outcome, signal) => Ok((outcome.map_err(start_failure)?, signal)),
+        (outcome, signal) => {
+            let mut report = outcome.map_err(start_failure)?;
+            // The percentiles of a second do not follow from those of several processes.
+            if !report.run.parts.is_empty() {
+                report.series_1s = seconds.take();
+            }
+            Ok((report, signal))
+        }
     }
 }
 
