@@ -169,6 +169,20 @@ fn a_signal_tells_how_many_lines_are_missing() {
 }
 
 #[test]
+fn lines_that_a_closed_standard_output_cuts_off_are_missed() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let publish = args(&port, &["-t", "a", "-q", "1", "-l", "-d"]);
+    let mut publisher = Running::start_unread(midge_pub().args(publish).stdin(Stdio::piped()));
+    drop(publisher.stdout());
+    let mut stdin = publisher.stdin();
+    let lines = numbered(50_000);
+    // The tool ends before it has read all of them.
+    let _ = stdin.write_all(lines.as_bytes());
+    publisher.wait().said(1, "standard output is closed");
+}
+
+#[test]
 fn input_that_cannot_be_read_is_an_error() {
     let Some(broker) = Broker::start() else { return };
     let port = broker.port().to_string();

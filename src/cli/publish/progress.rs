@@ -17,8 +17,8 @@ use crate::cli::{opts::LogOptions, stdio::ShownBar};
 const DELAY: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(100);
 
-const ROUNDS: &str = "{wide_bar} {pos}/{len} {msg}";
-const BYTES: &str = "{wide_bar} {percent:>3}% {msg}";
+const ROUNDS: &str = "[{wide_bar}] {pos}/{len} {msg}";
+const BYTES: &str = "[{wide_bar}] {percent:>3}% {msg}";
 
 /// What there is to do, and how much of it is done.
 #[derive(Debug)]

@@ -165,6 +165,11 @@ impl Tally {
         outcome: Result<Exit, Failure>,
         spool: Option<&Path>,
     ) -> Result<Exit, Failure> {
+        // That standard output is closed is a good end of what prints, but lines are left here.
+        let outcome = outcome.map_err(|failure| match failure.exit() {
+            Exit::Success => Failure::new(Exit::Failure, anyhow!("standard output is closed")),
+            _ => failure,
+        });
         let (confirmed, read) = self.counts();
         let more = self.more.load(Ordering::Relaxed);
         let total = read + more;
