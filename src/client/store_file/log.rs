@@ -423,6 +423,10 @@ fn options() -> OpenOptions {
 
 /// Opens the file at `path`, or makes it, and locks it.
 fn open_locked(path: &Path) -> Result<File, StoreError> {
+    // A device would take everything and keep nothing, and a pipe would wait for somebody.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(StoreError::NotAStore { path: path.to_owned() });
+    }
     loop {
         let file = options().create(true).open(path);
         let file = file.map_err(|error| StoreError::io(path, "open", error))?;

@@ -444,3 +444,35 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{QoS, TopicName};
+
+    #[test]
+    fn a_disk_that_failed_is_not_believed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let opened = FileStore::open(&path).unwrap().durability(Durability::Power);
+        let (store, _) = opened.start("c").unwrap();
+        let mut message = Message::new(TopicName::try_from("t").unwrap(), "x");
+        message.qos = QoS::AtLeastOnce;
+        let position = store.admit(Ticket::new(1), None, &message).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        while store.poll_durable(&mut cx, position).is_pending() {
+            thread::yield_now();
+        }
+        assert!(store.broken().is_none());
+        let failure = io::Error::other("the disk is gone");
+        store.0.lock().broken = Some(StoreError::io(&path, "sync", failure));
+        // What was durable is so still; nothing else will be.
+        assert!(matches!(store.poll_durable(&mut cx, position), Poll::Ready(Ok(()))));
+        let error = store.admit(Ticket::new(2), None, &message).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot sync the session log {}", path.display()));
+        assert!(matches!(store.poll_flush(&mut cx), Poll::Ready(Err(StoreError::Io { .. }))));
+        assert!(store.broken().is_some());
+        store.close();
+        assert_eq!(FileStore::open(&path).unwrap().pending(), 1);
+    }
+}

@@ -294,3 +294,12 @@ fn expiry_goes_on_while_no_process_runs() {
     log.append(Change::Disconnected { expiry: 0 });
     assert_eq!(log.restore().unwrap().ledger.session_expiry, None);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_keeps_nothing_is_no_place_for_a_log() {
+    for path in ["/dev/null", "/dev/full", "/dev/zero"] {
+        let error = Log::open(Path::new(path), false).unwrap_err();
+        assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+    }
+}
