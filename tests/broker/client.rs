@@ -293,3 +293,26 @@ async fn a_burst_of_qos_2_is_not_too_much_for_the_broker() {
         assert_eq!((client.stats().connects, client.stats().messages_published), (1, 200));
     }
 }
+
+#[tokio::test]
+async fn the_will_is_published_after_an_abort_and_not_after_a_drain() {
+    let Some(broker) = start() else { return };
+    for version in VERSIONS {
+        let (watcher, _inbox) = connect(builder(&broker, version)).await;
+        let mut wills = soon(watcher.subscribe("will/+").into_future()).await.unwrap();
+        let mortal = |topic: &str| {
+            let will = Will::new(topic, "gone").unwrap();
+            connect(builder(&broker, version).will(will).reconnect(Reconnect::Never))
+        };
+        let (drained, _inbox) = mortal("will/drained").await;
+        let delivery = drained.publish("t", "x").qos(QoS::ExactlyOnce).try_enqueue().unwrap();
+        let report = soon(drained.drain(Duration::from_secs(10))).await.unwrap();
+        assert!(report.is_complete() && report.confirmed == 1, "{report:?}");
+        soon(delivery).await.unwrap();
+        let (aborted, _inbox) = mortal("will/aborted").await;
+        aborted.abort();
+        assert!(matches!(soon(aborted.closed()).await, CloseReason::User));
+        assert_eq!(soon(wills.next()).await.unwrap().topic(), "will/aborted");
+        assert!(wills.try_next().is_none());
+    }
+}
