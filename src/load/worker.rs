@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
@@ -54,8 +54,10 @@ pub(crate) struct Control {
     pub(crate) hold: OnceLock<Instant>,
     /// A TCP connection came about.
     reached: AtomicBool,
-    /// A TCP connection failed before any came about.
+    /// TCP connections to every target failed before any came about.
     pub(crate) unreachable: AtomicBool,
+    /// The targets that a connection to failed, by bits.
+    failed_targets: AtomicU64,
     /// To the owner: something changed that may end a stage of the load.
     pub(crate) changed: Notify,
     open: AtomicU32,
@@ -72,6 +74,14 @@ impl Control {
         if !self.reached.load(Ordering::Relaxed) {
             self.reached.store(true, Ordering::Release);
         }
+    }
+
+    /// Notes that client `g` could not reach its target; true when each of them was tried in vain.
+    fn no_target_is_left(&self, g: u32, route: &Route) -> bool {
+        let count = route.target_count().clamp(1, 64) as u32;
+        let bit = 1 << (g % count);
+        let failed = self.failed_targets.fetch_or(bit, Ordering::AcqRel) | bit;
+        failed.count_ones() >= count
     }
 
     fn count_opened(&self) {
@@ -586,10 +596,8 @@ impl Desk {
             self.last_outcome = now;
         }
         let control = &self.job.control;
-        // The clients before this one have tried the other targets.
-        let tried_all = g as usize + 1 >= self.job.route.target_count();
         let reached = control.reached.load(Ordering::Acquire);
-        if class.is_unreachable() && tried_all && !reached {
+        if class.is_unreachable() && !reached && control.no_target_is_left(g, &self.job.route) {
             control.unreachable.store(true, Ordering::Release);
             control.changed.notify_one();
         }

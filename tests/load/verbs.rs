@@ -283,3 +283,39 @@ fn one_of_two_brokers_may_be_away() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stdout).contains("connected   3 of 6 (50.00%), failed 3"), "{output:?}");
 }
+
+fn kill(signal: &str, process: &str) {
+    assert!(Command::new("kill").args([signal, process]).status().unwrap().success());
+}
+
+#[test]
+fn a_signal_ends_every_process_with_one_report() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::Serve);
+    let child = holding(home.path(), &server, 2, &["--processes", "2"]);
+    kill("-INT", &child.id().to_string());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(text(&output.stdout).contains("connected   2 of 2"), "{output:?}");
+    let goodbyes = server.seen.try_iter().filter(|seen| matches!(seen, Seen::Disconnect(_)));
+    assert_eq!(goodbyes.count(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_is_killed_is_told_and_the_rest_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::Serve);
+    let child = holding(home.path(), &server, 2, &["--processes", "2"]);
+    let id = child.id();
+    let family = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    kill("-KILL", family.split_whitespace().next().unwrap());
+    while !matches!(server.seen.recv().unwrap(), Seen::Closed(_)) {}
+    kill("-INT", &id.to_string());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(text(&output.stderr).contains("ended without a report (signal: 9"), "{output:?}");
+    // Its clients count as never started: what became of them nobody can tell.
+    assert!(text(&output.stdout).contains("connected   1 of 2"), "{output:?}");
+    assert!(text(&output.stdout).contains("not started 1"), "{output:?}");
+}
