@@ -38,6 +38,7 @@
 //! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
 //! | ask and answer | [`Client::request`], [`Client::serve`] |
 //! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
+//! | authenticate by more than a password | [`Authenticator`](client::Authenticator) |
 //! | keep messages over a restart or a crash | [`client::FileStore`], [`ClientBuilder::store`] |
 //! | give up on what is late, or too much | [`Publish::deadline`], [`client::OutgoingQueue`] |
 //! | end | [`Client::drain`], [`Client::disconnect`], [`Client::abort`], [`Client::closed`] |

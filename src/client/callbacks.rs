@@ -12,6 +12,7 @@ use crate::driver::Direction;
 use crate::session::{Receipt, SubscribeReceipt, Ticket};
 
 use super::attempt::Attempt;
+use super::authenticate::Authenticator;
 use super::blocking;
 use super::error::{ConnectError, PublishError, RequestError};
 use super::handle::Handle;
@@ -53,6 +54,13 @@ pub(super) struct Callbacks {
 pub(super) struct HookSet {
     callbacks: Option<Box<Callbacks>>,
     object: Option<Box<dyn Hooks>>,
+    authenticator: Option<Box<dyn Authenticator>>,
+}
+
+impl HookSet {
+    pub(super) fn has_authenticator(&self) -> bool {
+        self.authenticator.is_some()
+    }
 }
 
 /// # Hooks
@@ -66,6 +74,12 @@ impl ClientBuilder {
     /// Sets the object that takes the calls of the client, after the closures.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.object = Some(Box::new(hooks));
+        self
+    }
+
+    /// Sets what plays the client's part of an enhanced authentication (§4.12). 5.0 only.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.hooks.authenticator = Some(Box::new(authenticator));
         self
     }
 
@@ -240,7 +254,7 @@ pub(super) struct HookCaller {
 /// Calls the closure and the method of a name.
 macro_rules! call {
     ($caller:ident.$name:ident($($argument:expr),*)) => {{
-        let HookCaller { hooks: HookSet { callbacks, object }, handle, panicked, .. } = $caller;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, handle, panicked, .. } = $caller;
         let handle = &*handle;
         if let Some(hook) = callbacks.as_mut().and_then(|callbacks| callbacks.$name.as_mut()) {
             contain(stringify!($name), panicked, || hook($($argument,)* handle));
@@ -253,7 +267,7 @@ macro_rules! call {
 
 impl HookCaller {
     pub(super) fn new(hooks: HookSet, handle: Handle) -> HookCaller {
-        let HookSet { callbacks, object } = &hooks;
+        let HookSet { callbacks, object, .. } = &hooks;
         let callbacks = callbacks.as_ref();
         let log_level = callbacks.and_then(|callbacks| Some(callbacks.on_log.as_ref()?.0));
         let log_level = log_level.max(object.as_ref().and_then(|object| object.log_level()));
@@ -270,7 +284,7 @@ impl HookCaller {
 
     /// Whether an attempt to connect may be changed.
     pub(super) fn change_attempts(&self) -> bool {
-        let HookSet { callbacks, object } = &self.hooks;
+        let HookSet { callbacks, object, .. } = &self.hooks;
         object.is_some()
             || callbacks.as_ref().is_some_and(|callbacks| {
                 callbacks.on_pre_connect.is_some() || callbacks.before_connect.is_some()
@@ -278,7 +292,7 @@ impl HookCaller {
     }
 
     pub(super) fn on_pre_connect(&mut self, attempt: &mut Attempt) {
-        let HookCaller { hooks: HookSet { callbacks, object }, panicked, .. } = self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
         let callback = callbacks.as_mut().and_then(|hooks| hooks.on_pre_connect.as_mut());
         if let Some(hook) = callback {
             contain("on_pre_connect", panicked, || hook(attempt));
@@ -294,13 +308,22 @@ impl HookCaller {
         by: BeforeConnectBy,
         attempt: Attempt,
     ) -> Option<BeforeConnect> {
-        let HookCaller { hooks: HookSet { callbacks, object }, panicked, .. } = self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
         let callback = callbacks.as_mut().and_then(|hooks| hooks.before_connect.as_mut());
         contain(BEFORE_CONNECT, panicked, || match (by, callback, object) {
             (BeforeConnectBy::Closure, Some(hook), _) => hook(attempt),
             (BeforeConnectBy::Object, _, Some(object)) => object.before_connect(attempt),
             _ => Box::pin(std::future::ready(Ok(attempt))),
         })
+    }
+
+    /// Has the authenticator do something; `None` without one, or when it panics.
+    pub(super) fn authenticator<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Authenticator) -> T,
+    ) -> Option<T> {
+        let authenticator = self.hooks.authenticator.as_mut()?;
+        contain("authenticator", &mut self.panicked, || call(&mut **authenticator))
     }
 
     /// Goes on with it; `None` when it panics.
@@ -329,7 +352,7 @@ impl HookCaller {
         failure: Failure<'_>,
         mut planned: Option<Duration>,
     ) -> Option<Duration> {
-        let HookCaller { hooks: HookSet { callbacks, object }, panicked, .. } = self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_retry.as_mut()) {
             let decided = contain("on_retry", panicked, || hook(failure, planned));
             planned = decided.unwrap_or(planned);
@@ -343,7 +366,7 @@ impl HookCaller {
 
     /// A message whose hook panics counts as dealt with: it would only bring the next one down.
     pub(super) fn on_message(&mut self, message: &MessageRef<'_>) -> Flow {
-        let HookCaller { hooks: HookSet { callbacks, object }, handle, panicked, .. } = self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, handle, panicked, .. } = self;
         let mut flow = Flow::Continue;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_message.as_mut()) {
             flow = contain("on_message", panicked, || hook(message, handle)).unwrap_or(Flow::Taken);
@@ -387,7 +410,7 @@ impl HookCaller {
 
     pub(super) fn on_packet(&mut self, direction: Direction, packet: &Packet<'_>, size: usize) {
         let view = PacketView { packet, size };
-        let HookCaller { hooks: HookSet { callbacks, object }, panicked, .. } = &mut *self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = &mut *self;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_packet.as_mut()) {
             contain("on_packet", panicked, || hook(direction, view));
         }
@@ -410,7 +433,7 @@ impl HookCaller {
         if self.log_level.is_none_or(|most| level > most) {
             return;
         }
-        let HookCaller { hooks: HookSet { callbacks, object }, panicked, .. } = self;
+        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
         let text = text();
         if let Some((most, hook)) = callbacks.as_mut().and_then(|hooks| hooks.on_log.as_mut())
             && level <= *most

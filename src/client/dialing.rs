@@ -105,6 +105,7 @@ impl Dialing {
         }
         self.brokers.go_back();
         Some(match cause {
+            DisconnectCause::Authentication(_) => self.longest_delay,
             DisconnectCause::Server { reason, .. } if refuses_client(*reason) => self.longest_delay,
             DisconnectCause::Server { reason, .. } if wants_rest(*reason) => {
                 backoff.next_slow_delay()

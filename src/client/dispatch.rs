@@ -1,6 +1,7 @@
 //! Where messages and events go: to the hooks first, then to the streams and to those who wait.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Packet, QoS, ReasonCode, TopicFilter, TopicName};
+use crate::codec::{Packet, Properties, QoS, ReasonCode, TopicFilter, TopicName};
 use crate::driver::{Direction, LinkInbox};
 use crate::session::{
     self, End, Event, PublishFailure, Receipt, Received, RequestFailure, Session, SubscribeReceipt,
@@ -18,8 +19,9 @@ use crate::session::{
 
 use super::OutgoingMessage;
 use super::acks::{Acks, Held};
+use super::authenticate::{AuthData, AuthError};
 use super::callbacks::HookCaller;
-use super::error::{PublishError, RequestError};
+use super::error::{AuthenticateError, PublishError, RequestError};
 use super::hooks::{Flow, LogLevel};
 use super::info::{ConnectInfo, DrainReport, State};
 use super::message::MessageRef;
@@ -70,7 +72,13 @@ pub(super) struct Connection {
     pub(super) accepted_at: Option<Instant>,
     /// Why the session ended it.
     pub(super) end: Option<Box<End>>,
+    /// What the authenticator found wrong.
+    pub(super) authentication_error: Option<Arc<dyn Error + Send + Sync>>,
+    /// Who waits for a re-authentication.
+    pub(super) reauthentication: Option<ReauthenticationWaiter>,
 }
+
+pub(super) type ReauthenticationWaiter = oneshot::Sender<Result<(), AuthenticateError>>;
 
 /// Who waits for the end of a command.
 enum Pending {
@@ -568,6 +576,41 @@ impl Dispatch {
         self.shared.state.set(State::Connected(info));
     }
 
+    /// Answers a challenge of the broker.
+    fn authenticate(&mut self, session: &mut Session, challenge: &Properties) {
+        let step = self.hooks.authenticator(|authenticator| authenticator.step(challenge.as_ref()));
+        let answered = match step {
+            Some(Ok(AuthData { data, properties })) => session
+                .authenticate(now(), data.as_deref(), properties)
+                .map_err(|refused| refused.reason.into()),
+            Some(Err(error)) => Err(error),
+            None if self.hooks.panicked().is_some() => return,
+            None => Err("there is no authenticator to answer the broker".into()),
+        };
+        if let Err(error) = answered {
+            self.fail_authentication(session, error);
+        }
+    }
+
+    /// Has the authenticator see what the broker accepted with; false if that is not right.
+    fn finish_authentication(&mut self, session: &mut Session, accepted: &Properties) -> bool {
+        match self.hooks.authenticator(|authenticator| authenticator.finish(accepted.as_ref())) {
+            Some(Err(error)) => {
+                self.fail_authentication(session, error);
+                false
+            }
+            Some(Ok(())) => true,
+            None => self.hooks.panicked().is_none(),
+        }
+    }
+
+    fn fail_authentication(&mut self, session: &mut Session, error: AuthError) {
+        self.connection.authentication_error = Some(error.into());
+        let closing =
+            session.disconnect(now(), ReasonCode::UNSPECIFIED_ERROR, Properties::default());
+        debug_assert!(closing.is_ok(), "the connection was not being closed");
+    }
+
     fn resubscribed(&mut self, reasons: Vec<(TopicFilter, ReasonCode)>) {
         let refused: Vec<_> = reasons
             .into_iter()
@@ -664,7 +707,19 @@ impl session::Inbox for Dispatch {
 impl LinkInbox for Dispatch {
     fn event(&mut self, session: &mut Session, event: Event) {
         match event {
-            Event::Connected(connected) => self.connected(session, *connected),
+            Event::Connected(connected) => {
+                if self.finish_authentication(session, &connected.properties) {
+                    self.connected(session, *connected);
+                }
+            }
+            Event::Authenticate { properties } => self.authenticate(session, &properties),
+            Event::Reauthenticated { properties } => {
+                if self.finish_authentication(session, &properties)
+                    && let Some(done) = self.connection.reauthentication.take()
+                {
+                    let _ = done.send(Ok(()));
+                }
+            }
             Event::Published { ticket, result } => {
                 self.published(ticket, result.map_err(|failure| self.publish_error(failure)));
             }

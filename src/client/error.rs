@@ -93,6 +93,10 @@ pub enum ConnectError {
     /// A hook changed the attempt to what cannot be sent, or contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The [`Authenticator`](super::Authenticator) could not begin or go on, or did not find the
+    /// broker's proof right.
+    #[error("the enhanced authentication failed")]
+    Authentication(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The client has ended otherwise.
     #[error("the client has ended")]
     Ended(#[source] Option<DisconnectCause>),
@@ -147,6 +151,7 @@ impl ConnectError {
             | ConnectError::HookTimeout { .. } => true,
             ConnectError::Unsendable(_)
             | ConnectError::Config(_)
+            | ConnectError::Authentication(_)
             | ConnectError::Ended(_)
             | ConnectError::WouldBlock => false,
         }
@@ -483,6 +488,36 @@ pub enum ResponseError {
     WouldBlock,
 }
 
+/// Says why a re-authentication did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthenticateError {
+    /// The client has no authenticator.
+    #[error("the client has no authenticator")]
+    NoAuthenticator,
+    /// It cannot be begun: there is no connection, or another one is under way.
+    #[error(transparent)]
+    Refused(#[from] RefusedReason),
+    /// The [`Authenticator`](super::Authenticator) could not begin or go on, or did not find the
+    /// broker's proof right.
+    #[error("the authenticator failed")]
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The broker refused, and closed the connection.
+    #[error("the broker refused to authenticate: {reason}{}", quoted(properties))]
+    Rejected {
+        /// Why.
+        reason: ReasonCode,
+        /// Reason string and user properties.
+        properties: Properties,
+    },
+    /// The connection was lost first.
+    #[error("the connection was lost before the authentication was done")]
+    Lost,
+    /// The client ended first.
+    #[error("the client ended before the authentication was done")]
+    Closed,
+}
+
 /// Says why a disconnect was not sent.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -523,7 +558,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The broker's own words, where it sent any.
-fn quoted(properties: &Properties) -> String {
+pub(super) fn quoted(properties: &Properties) -> String {
     match properties.as_ref().reason_string() {
         Some(text) => format!(" ({text:?})"),
         None => String::new(),

@@ -10,7 +10,7 @@ use crate::codec::{Properties, ReasonCode};
 use crate::session::{Limits, ProtocolError};
 
 use super::OutgoingMessage;
-use super::error::ConnectError;
+use super::error::{ConnectError, quoted};
 use super::store_file::StoreError;
 
 /// Describes an accepted connection.
@@ -61,7 +61,7 @@ pub enum State {
 /// Says who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
-    /// The application, a hook that panicked, or a consumer that was too slow.
+    /// The application, a hook that panicked, a consumer that was too slow, or an authenticator.
     User,
     /// The broker, with a DISCONNECT.
     Server,
@@ -87,8 +87,11 @@ pub enum DisconnectCause {
     /// ([`Slow::Disconnect`](super::Slow::Disconnect)).
     #[error("a consumer was too slow")]
     SlowConsumer,
+    /// The [`Authenticator`](super::Authenticator) failed in a re-authentication.
+    #[error("the enhanced authentication failed")]
+    Authentication(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The broker sent a DISCONNECT.
-    #[error("the broker disconnected: {reason}")]
+    #[error("the broker disconnected: {reason}{}", quoted(properties))]
     Server {
         /// Why.
         reason: ReasonCode,
@@ -121,7 +124,8 @@ impl DisconnectCause {
         match self {
             DisconnectCause::User
             | DisconnectCause::HookPanicked(_)
-            | DisconnectCause::SlowConsumer => DisconnectedBy::User,
+            | DisconnectCause::SlowConsumer
+            | DisconnectCause::Authentication(_) => DisconnectedBy::User,
             DisconnectCause::Server { .. } => DisconnectedBy::Server,
             DisconnectCause::Closed { .. } | DisconnectCause::Io(_) => DisconnectedBy::Network,
             DisconnectCause::Protocol(_) => DisconnectedBy::Protocol,
@@ -140,6 +144,7 @@ impl DisconnectCause {
             DisconnectCause::Server { reason, .. } => *reason,
             DisconnectCause::Closed { .. }
             | DisconnectCause::Io(_)
+            | DisconnectCause::Authentication(_)
             | DisconnectCause::PacketTimeout => ReasonCode::UNSPECIFIED_ERROR,
             DisconnectCause::Protocol(error) => error.reason,
             DisconnectCause::PingTimeout => ReasonCode::KEEP_ALIVE_TIMEOUT,

@@ -14,7 +14,7 @@ use crate::session::{
 };
 
 use super::OutgoingMessage;
-use super::error::{DisconnectError, PublishError, RequestError};
+use super::error::{AuthenticateError, DisconnectError, PublishError, RequestError};
 use super::info::DrainReport;
 use super::message::Message;
 use super::options::{Offline, OutgoingQueue, Overflow};
@@ -87,6 +87,9 @@ pub(super) enum Command {
     },
     /// Ends the client without a word to the broker.
     Abort,
+    Reauthenticate {
+        done: oneshot::Sender<Result<(), AuthenticateError>>,
+    },
     /// Connect at once instead of after the delay.
     ReconnectNow,
     /// The last [`Client`](super::Client) was dropped.

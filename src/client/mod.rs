@@ -20,6 +20,7 @@
 
 mod acks;
 mod attempt;
+mod authenticate;
 pub mod blocking;
 mod callbacks;
 mod dialing;
@@ -54,9 +55,10 @@ use crate::net::EndpointError;
 
 pub use self::acks::{AckHandle, Acks};
 pub use self::attempt::Attempt;
+pub use self::authenticate::{AuthData, AuthError, Authenticator};
 pub use self::error::{
-    BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic, PublishError,
-    RequestError, ResponseError, SubscribeError, UnsubscribeError,
+    AuthenticateError, BuildError, ConnectError, DisconnectError, EnqueueError, InvalidTopic,
+    PublishError, RequestError, ResponseError, SubscribeError, UnsubscribeError,
 };
 pub use self::handle::Handle;
 pub use self::hooks::{BeforeConnect, Failure, Flow, Hooks, LogLevel, PacketView};
@@ -242,6 +244,24 @@ impl Client {
         properties: Properties,
     ) -> Result<Vec<ReasonCode>, RequestError> {
         subscribe::unsubscribe_many(&self.shared, filters, properties).await
+    }
+
+    /// Authenticates again over the connection that is up (§4.12.1), with the
+    /// [`authenticator`](ClientBuilder::authenticator) of the client: to renew a token, say, before
+    /// it expires. Everything else goes on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthenticateError`]. When the broker refuses, or the authenticator does, the connection is
+    /// over too.
+    ///
+    /// # Cancel safety
+    ///
+    /// The authentication goes on even if the future is dropped, once it was polled.
+    pub async fn reauthenticate(&self) -> Result<(), AuthenticateError> {
+        let (done, result) = oneshot::channel();
+        self.shared.mailbox.send(Command::Reauthenticate { done });
+        result.await.unwrap_or(Err(AuthenticateError::Closed))
     }
 
     /// Waits until everything admitted so far has ended: each message written and confirmed, or

@@ -17,7 +17,7 @@ use crate::net::TlsConfig;
 #[cfg(feature = "websocket")]
 use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
-use crate::session::{Config, Session, SessionLoss, Will};
+use crate::session::{Config, ConfigError, Session, SessionLoss, Will};
 
 use super::acks::Acks;
 use super::callbacks::{HookCaller, HookSet};
@@ -494,6 +494,9 @@ impl ClientBuilder {
         let client_id =
             self.client_id.or_else(|| stored_id.map(Into::into)).unwrap_or_else(default_id);
         config.check(&client_id)?;
+        if self.hooks.has_authenticator() && config.version != Version::V5 {
+            return Err(ConfigError::OnlyV5("authentication methods").into());
+        }
         let (store, restored) = match self.store {
             Some(store) => {
                 let (store, restored) = store.start(&client_id)?;

@@ -432,6 +432,7 @@ impl Task {
                     let _ = done.send(Err(DisconnectError::Closed));
                 }
             }
+            Command::Reauthenticate { done } => self.reauthenticate(now, done),
             Command::ReconnectNow => self.hurried = true,
             Command::HandlesGone => {
                 let by = now + DROP_GRACE;

@@ -51,7 +51,8 @@ pub struct Config {
     /// Sends topic aliases as far as the broker takes them, 5.0 only. Default `false`.
     pub topic_aliases: bool,
     /// Further CONNECT properties, 5.0 only: user properties and those without a field of their
-    /// own.
+    /// own. An authentication method can be here, or be set for each link with
+    /// [`Session::set_authentication`](super::Session::set_authentication).
     pub connect_properties: Properties,
     /// How many QoS 1 and 2 messages may be in flight to the broker, lowered by its Receive
     /// Maximum. 1..=65,535, default 100.
@@ -177,11 +178,6 @@ impl Config {
                 return Err(ConfigError::HasField { property, field });
             }
         }
-        for property in [Property::AuthenticationMethod, Property::AuthenticationData] {
-            if self.connect_properties.as_ref().iter().any(|(p, _)| p == property) {
-                return Err(ConfigError::Authentication);
-            }
-        }
         self.connect_properties
             .check(PropertyOwner::Packet(crate::codec::PacketType::Connect))
             .map_err(ConfigError::from)
@@ -276,9 +272,6 @@ pub enum ConfigError {
         /// The field of [`Config`].
         field: &'static str,
     },
-    /// Enhanced authentication (§4.12) is not part of this engine.
-    #[error("enhanced authentication is not supported: leave out the authentication properties")]
-    Authentication,
     /// A property that does not belong there or has a wrong value.
     #[error(transparent)]
     Property(#[from] PropertyError),

@@ -258,6 +258,17 @@ pub enum RefusedReason {
     /// A subscription identifier in a message, which only a broker may send \[MQTT-3.3.4-6\].
     #[error("a message to the broker has no subscription identifier")]
     SubscriptionIdentifier,
+    /// An AUTH that is not due.
+    #[error("no authentication can go on: {0}")]
+    Authentication(&'static str),
+    /// A packet that is larger than the broker takes.
+    #[error("the packet has {size} bytes and the broker takes at most {max}")]
+    TooLarge {
+        /// The packet's size in bytes.
+        size: usize,
+        /// The broker's Maximum Packet Size.
+        max: u32,
+    },
     /// A reason that a client's DISCONNECT may not have.
     #[error("a client does not disconnect with the reason {0}")]
     ReasonNotAllowed(ReasonCode),

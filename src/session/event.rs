@@ -55,6 +55,17 @@ pub enum Event {
         /// The broker's answer for each filter.
         reasons: Vec<(TopicFilter, ReasonCode)>,
     },
+    /// The broker wants another step of the authentication: answer it with
+    /// [`Session::authenticate`](super::Session::authenticate), or end the connection.
+    Authenticate {
+        /// The properties of its AUTH, with the authentication data.
+        properties: Properties,
+    },
+    /// A re-authentication has succeeded.
+    Reauthenticated {
+        /// The properties of the broker's AUTH, with the authentication data if it has any.
+        properties: Properties,
+    },
     /// A ping was answered.
     Pong {
         /// Time from PINGREQ to PINGRESP.

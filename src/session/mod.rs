@@ -25,6 +25,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod alias;
+mod authenticate;
 mod backoff;
 mod commands;
 mod config;
@@ -64,7 +65,8 @@ pub use self::message::{
 pub use self::store::{Change, Entry, Ledger, Stage};
 pub use self::transmit::Transmit;
 
-use self::send::append_ping;
+use self::authenticate::Authentication;
+use self::send::{append_auth, append_ping};
 use self::state::{LastWord, Lifetime, State};
 use self::traffic::{IdUse, Traffic};
 
@@ -96,6 +98,8 @@ pub struct Session {
     produced: u64,
     written: u64,
     events: VecDeque<Event>,
+    /// Only where a method is used.
+    authentication: Option<Box<Authentication>>,
     /// Everything that an idle connection does not need.
     traffic: Option<Box<Traffic>>,
 }
@@ -141,6 +145,7 @@ impl Session {
             produced: 0,
             written: 0,
             events: VecDeque::new(),
+            authentication: None,
             traffic: None,
         }
     }
@@ -196,6 +201,7 @@ impl Session {
         self.written = 0;
         self.partial_since = None;
         self.reading = true;
+        self.begin_authentication();
         self.state = State::Connecting {
             since: now,
             connect_sent: false,
@@ -274,6 +280,7 @@ impl Session {
         }
         self.state = State::Offline;
         self.partial_since = None;
+        self.end_authentication();
         self.link = self.link.wrapping_add(1);
         if std::mem::take(&mut self.accepted) {
             let expiry = self.session_expiry();
@@ -357,6 +364,7 @@ impl Session {
                         Err(error) => self.close(End::Unsendable(error), None),
                     }
                 }
+                append_auth(&mut self.authentication, out);
                 self.produced += (out.len() - before) as u64;
             }
             State::Online { keep_alive, ping_wanted } => {
@@ -364,6 +372,7 @@ impl Session {
                     self.produced += append_ping(out);
                     keep_alive.handle_ping_encoded(self.produced);
                 }
+                self.produced += append_auth(&mut self.authentication, out);
                 self.transmit_traffic(now, out);
             }
             State::Closing { last_word, .. } => {

@@ -79,12 +79,7 @@ impl Session {
                 "MQTT-3.2.0-2",
                 "a second CONNACK on one connection",
             )),
-            Packet::Auth(_) => Err(ProtocolError::new(
-                packet_type,
-                ReasonCode::PROTOCOL_ERROR,
-                "MQTT-4.12.0-6",
-                "authentication that this client did not ask for",
-            )),
+            Packet::Auth(auth) => self.handle_auth(auth),
             // The codec refuses what only a client may send.
             Packet::Publish(_)
             | Packet::Connect(_)
@@ -112,6 +107,8 @@ impl Session {
                 "an answer to a CONNECT that was not sent",
             )),
             Packet::ConnAck(connack) => self.handle_connack(now, clean_start, &connack),
+            // [MQTT-4.12.0-2]
+            Packet::Auth(auth) if connect_sent => self.handle_auth(auth),
             // Not allowed before CONNACK [MQTT-3.14.0-1], but brokers do it, and it says why.
             Packet::Disconnect(disconnect) => {
                 self.handle_disconnect(disconnect);
@@ -159,9 +156,7 @@ impl Session {
         let silent = self.config.version == Version::V31;
         let in_doubt = silent || std::mem::take(&mut self.unanswered) > 0;
         let session_present = connack.session_present || (silent && !clean_start && known);
-        if connack.properties.authentication_method().is_some() {
-            return breach("MQTT-4.12.0-6", "authentication that this client did not ask for");
-        }
+        self.check_authenticated(connack.properties)?;
         if self.client_id.is_empty()
             && let Some(assigned) = connack.properties.assigned_client_identifier()
         {

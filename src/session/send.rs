@@ -8,6 +8,7 @@ use crate::codec::{
     Version,
 };
 
+use super::authenticate::Authentication;
 use super::ids::PacketIds;
 use super::state::LastWord;
 use super::traffic::{IdUse, Traffic};
@@ -20,7 +21,8 @@ impl Session {
         out: &mut Transmit,
     ) -> Result<(), EncodeError> {
         let config = &*self.config;
-        let properties = config.announced();
+        let mut properties = config.announced();
+        properties.extend(self.announced_authentication());
         let connect = Connect {
             version: config.version,
             clean_start,
@@ -110,6 +112,17 @@ impl Output<'_> {
         *self.produced += (self.out.len() - before) as u64;
         result
     }
+}
+
+/// Appends the AUTH packets that wait, and says how many bytes they have.
+pub(super) fn append_auth(
+    authentication: &mut Option<Box<Authentication>>,
+    out: &mut Transmit,
+) -> u64 {
+    let Some(authentication) = authentication else { return 0 };
+    let output = std::mem::take(&mut authentication.output);
+    out.buffer().extend_from_slice(&output);
+    output.len() as u64
 }
 
 /// Appends a PINGREQ and says how many bytes it has.

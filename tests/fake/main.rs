@@ -9,6 +9,7 @@ mod support;
 
 mod acks;
 mod attempts;
+mod authenticate;
 mod blocking;
 mod cancel;
 mod connect;

@@ -1,6 +1,7 @@
 //! The session engine in virtual time.
 
 mod advisories;
+mod authenticating;
 mod bounds;
 mod configuration;
 mod connecting;

@@ -12,8 +12,10 @@ use crate::net::{self, ConnectOptions, Endpoint};
 use crate::session::End;
 
 use super::super::attempt::Attempt;
+use super::super::authenticate::{AuthData, AuthError};
 use super::super::callbacks::BeforeConnectBy;
-use super::super::error::{ConnectError, DisconnectError};
+use super::super::dispatch::ReauthenticationWaiter;
+use super::super::error::{AuthenticateError, ConnectError, DisconnectError};
 use super::super::hooks::{Failure, LogLevel};
 use super::super::info::{CloseReason, DisconnectCause, DisconnectInfo, DisconnectedBy};
 use super::{Farewell, Task, chain, now};
@@ -69,7 +71,10 @@ impl Task {
             Some(Err(error)) => {
                 Err(Box::new(Outcome::ConnectFailed(ConnectError::Network(Arc::new(error)))))
             }
-            Some(Ok(connected)) => Ok((self.attach(connected), deadline)),
+            Some(Ok(connected)) => {
+                self.begin_authentication()?;
+                Ok((self.attach(connected), deadline))
+            }
         }
     }
 
@@ -111,6 +116,47 @@ impl Task {
         let (endpoint, options) =
             applied.map_err(|error| Box::new(Outcome::ConnectFailed(error)))?;
         Ok((endpoint, Arc::new(options)))
+    }
+
+    /// Has the authenticator say what CONNECT is to carry.
+    fn begin_authentication(&mut self) -> Result<(), Box<Outcome>> {
+        let begun = self.dispatch.hooks.authenticator(|authenticator| {
+            authenticator.start().map(|data| (authenticator.method().to_owned(), data))
+        });
+        let set = match begun {
+            None => return Ok(()),
+            Some(Ok((method, AuthData { data, properties }))) => self
+                .session
+                .set_authentication(&method, data.as_deref(), properties)
+                .map_err(AuthError::from),
+            Some(Err(error)) => Err(error),
+        };
+        set.map_err(|error| {
+            Box::new(Outcome::ConnectFailed(ConnectError::Authentication(error.into())))
+        })
+    }
+
+    pub(super) fn reauthenticate(&mut self, now: Instant, done: ReauthenticationWaiter) {
+        // An exchange that is under way must not be disturbed.
+        let may = self.session.check_reauthenticate();
+        let begun = self.dispatch.hooks.authenticator(|authenticator| match may {
+            Ok(()) => {
+                authenticator.start().map_err(|error| AuthenticateError::Failed(error.into()))
+            }
+            Err(reason) => Err(AuthenticateError::Refused(reason)),
+        });
+        let asked = match begun {
+            Some(Ok(AuthData { data, properties })) => {
+                let asked = self.session.reauthenticate(now, data.as_deref(), properties);
+                asked.map_err(|refused| AuthenticateError::Refused(refused.reason))
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(AuthenticateError::NoAuthenticator),
+        };
+        match asked {
+            Ok(()) => self.dispatch.connection.reauthentication = Some(done),
+            Err(error) => drop(done.send(Err(error))),
+        }
     }
 
     /// Decides what follows: the delay of the next attempt, or the end of the client.
@@ -177,6 +223,25 @@ impl Task {
     pub(super) fn outcome(&mut self, served: Served) -> Outcome {
         let connection = std::mem::take(&mut self.dispatch.connection);
         let end = connection.end.map(|end| *end);
+        if let Some(done) = connection.reauthentication {
+            let _ = done.send(Err(match (&connection.authentication_error, &end) {
+                (Some(error), _) => AuthenticateError::Failed(Arc::clone(error)),
+                (None, Some(End::ServerDisconnect { reason, properties })) => {
+                    let (reason, properties) = (*reason, properties.clone());
+                    AuthenticateError::Rejected { reason, properties }
+                }
+                (None, _) => AuthenticateError::Lost,
+            }));
+        }
+        if let Some(error) = connection.authentication_error {
+            return match connection.accepted_at {
+                Some(accepted_at) => {
+                    let cause = DisconnectCause::Authentication(error);
+                    Outcome::Disconnected { cause, accepted_at }
+                }
+                None => Outcome::ConnectFailed(ConnectError::Authentication(error)),
+            };
+        }
         if matches!(end, Some(End::Requested)) {
             return self.requested_outcome(served, connection.accepted_at);
         }
