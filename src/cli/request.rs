@@ -214,7 +214,7 @@ async fn listen(
         Ok(answers) => answers,
         Err(error) => return Err(subscribe::request_failure(error, client, version).await),
     };
-    match answers.first().filter(|reason| reason.is_error()) {
+    match answers.reasons.first().filter(|reason| reason.is_error()) {
         Some(reason) => {
             let explanation = explanation.take();
             let error = anyhow!(

@@ -398,12 +398,14 @@ pub enum RequestError {
         max: u32,
     },
     /// The broker refused the filter; only from calls with a single one.
-    #[error("the broker refused \"{filter}\": {reason}")]
+    #[error("the broker refused \"{filter}\": {reason}{}", quoted(properties))]
     Rejected {
         /// The filter.
         filter: Box<str>,
         /// Why.
         reason: ReasonCode,
+        /// Reason string and user properties, 5.0 only.
+        properties: Properties,
     },
     /// No answer came in time.
     #[error("the broker did not answer in time")]

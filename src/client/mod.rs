@@ -223,7 +223,7 @@ impl Client {
         &self,
         filters: Vec<(TopicFilter, SubscribeOptions)>,
         properties: Properties,
-    ) -> Result<Vec<ReasonCode>, RequestError> {
+    ) -> Result<SubscribeReceipt, RequestError> {
         subscribe::subscribe_many(&self.shared, filters, properties).await
     }
 
@@ -242,7 +242,7 @@ impl Client {
         &self,
         filters: Vec<TopicFilter>,
         properties: Properties,
-    ) -> Result<Vec<ReasonCode>, RequestError> {
+    ) -> Result<SubscribeReceipt, RequestError> {
         subscribe::unsubscribe_many(&self.shared, filters, properties).await
     }
 

@@ -19,7 +19,7 @@ use crate::codec::{
     Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicFilter, TopicName,
     Version,
 };
-use crate::session::RefusedReason;
+use crate::session::{RefusedReason, SubscribeReceipt};
 
 use super::OutgoingMessage;
 use super::error::{InvalidTopic, PublishError, RequestError, ResponseError};
@@ -187,12 +187,14 @@ impl Requests {
             let filter = filter.map_err(|_| ResponseError::ResponseInformation)?;
             let qos = QoS::AtLeastOnce;
             let filters = vec![(filter, SubscribeOptions { qos, ..Default::default() })];
-            let reasons = subscribe_many(shared, filters, Properties::default());
-            let reason = reasons.await.map_err(ResponseError::Subscribe)?.first().copied();
-            let reason = reason.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
+            let receipt = subscribe_many(shared, filters, Properties::default());
+            let SubscribeReceipt { reasons, properties } =
+                receipt.await.map_err(ResponseError::Subscribe)?;
+            let reason = reasons.first().copied().unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
             if reason.is_error() {
                 let filter = topic.as_str().into();
-                return Err(ResponseError::Subscribe(RequestError::Rejected { filter, reason }));
+                let error = RequestError::Rejected { filter, reason, properties };
+                return Err(ResponseError::Subscribe(error));
             }
             self.subscribed.store(true, Ordering::Release);
         }

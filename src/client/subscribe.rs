@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use crate::codec::{
-    Properties, Property, PropertyValue, QoS, ReasonCode, RetainHandling, SubscribeOptions,
-    TopicFilter,
+    Properties, PropertiesRef, Property, PropertyValue, QoS, ReasonCode, RetainHandling,
+    SubscribeOptions, TopicFilter,
 };
 use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
 
@@ -168,15 +168,18 @@ impl<'a> Subscribe<'a> {
             keep: self.keep,
             unsubscribed: false,
             granted: ReasonCode::SUCCESS,
+            properties: Properties::default(),
             consumer,
         };
         let receipt = answer.await.unwrap_or(Err(RequestError::Closed))?;
         let reason = receipt.reasons.first().copied().unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
         if reason.is_error() {
             let filter = subscription.filter.as_ref().into();
-            return Err(RequestError::Rejected { filter, reason });
+            let properties = receipt.properties;
+            return Err(RequestError::Rejected { filter, reason, properties });
         }
         subscription.granted = reason;
+        subscription.properties = receipt.properties;
         Ok(subscription)
     }
 }
@@ -206,6 +209,7 @@ pub struct Subscription {
     keep: bool,
     unsubscribed: bool,
     granted: ReasonCode,
+    properties: Properties,
     consumer: Consumer,
 }
 
@@ -240,6 +244,11 @@ impl Subscription {
         QoS::try_from(self.granted.code()).unwrap_or_default()
     }
 
+    /// Returns the properties of the SUBACK: reason string and user properties, 5.0 only.
+    pub fn properties(&self) -> PropertiesRef<'_> {
+        self.properties.as_ref()
+    }
+
     /// Ends the subscription and returns the broker's answer, which is a success in 3.x always.
     /// Another subscription with the same filter ends with it at the broker.
     ///
@@ -250,11 +259,29 @@ impl Subscription {
     /// # Cancel safety
     ///
     /// The subscription ends even if the future is dropped; only the answer is lost.
-    pub async fn unsubscribe(mut self) -> Result<ReasonCode, RequestError> {
+    pub async fn unsubscribe(self) -> Result<ReasonCode, RequestError> {
+        let receipt = self.unsubscribe_with(Properties::default()).await?;
+        Ok(receipt.reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+    }
+
+    /// Like [`unsubscribe`](Self::unsubscribe), with user properties for the broker, and with what it
+    /// says besides its answer. 5.0 only.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] tells why there was no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The subscription ends even if the future is dropped; only the answer is lost.
+    pub async fn unsubscribe_with(
+        mut self,
+        properties: Properties,
+    ) -> Result<SubscribeReceipt, RequestError> {
         let filters = vec![self.filter.clone()];
-        let reasons = unsubscribe_many(&self.shared, filters, Properties::default()).await?;
+        let receipt = unsubscribe_many(&self.shared, filters, properties).await?;
         self.unsubscribed = true;
-        Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+        Ok(receipt)
     }
 }
 
@@ -280,7 +307,7 @@ pub(super) async fn subscribe_many(
     shared: &Shared,
     filters: Vec<(TopicFilter, SubscribeOptions)>,
     properties: Properties,
-) -> Result<Vec<ReasonCode>, RequestError> {
+) -> Result<SubscribeReceipt, RequestError> {
     let request = SubscribeRequest { filters, properties };
     let (done, answer) = oneshot::channel();
     send(shared, subscribe_bytes(&request), |ticket| Command::Subscribe {
@@ -290,14 +317,14 @@ pub(super) async fn subscribe_many(
         done: Some(done),
     })
     .await?;
-    reasons(answer).await
+    answer.await.unwrap_or(Err(RequestError::Closed))
 }
 
 pub(super) async fn unsubscribe_many(
     shared: &Shared,
     filters: Vec<TopicFilter>,
     properties: Properties,
-) -> Result<Vec<ReasonCode>, RequestError> {
+) -> Result<SubscribeReceipt, RequestError> {
     let request = UnsubscribeRequest { filters, properties };
     let (done, answer) = oneshot::channel();
     send(shared, unsubscribe_bytes(&request), |ticket| Command::Unsubscribe {
@@ -306,16 +333,7 @@ pub(super) async fn unsubscribe_many(
         done: Some(done),
     })
     .await?;
-    reasons(answer).await
-}
-
-async fn reasons(
-    answer: oneshot::Receiver<Result<SubscribeReceipt, RequestError>>,
-) -> Result<Vec<ReasonCode>, RequestError> {
-    match answer.await {
-        Ok(receipt) => receipt.map(|receipt| receipt.reasons),
-        Err(_) => Err(RequestError::Closed),
-    }
+    answer.await.unwrap_or(Err(RequestError::Closed))
 }
 
 /// Waits for room and sends a command.

@@ -338,6 +338,18 @@ impl Will {
         self
     }
 
+    /// Sets how long the broker waits before it publishes the message, in whole seconds: a
+    /// connection made again meanwhile keeps it back. 5.0 only; what
+    /// [`properties`](Self::properties) sets replaces it.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Will {
+        let seconds = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+        let value = PropertyValue::FourByte(seconds);
+        let pushed = self.properties.push(Property::WillDelayInterval, value);
+        debug_assert!(pushed.is_ok(), "any number of seconds is allowed");
+        self
+    }
+
     /// Sets the properties.
     #[must_use]
     pub fn properties(mut self, properties: Properties) -> Will {

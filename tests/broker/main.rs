@@ -5,5 +5,6 @@ mod support;
 
 mod client;
 mod examples;
+mod incoming;
 mod kills;
 mod others;

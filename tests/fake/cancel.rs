@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge::client::{OutgoingQueue, PublishError};
+use midge::client::{AuthData, AuthError, Authenticator, OutgoingQueue, PublishError};
+use midge::codec::PropertiesRef;
 use midge::{Client, Inbox, Properties, QoS, ReasonCode, TopicFilter, Version};
 
 use crate::support::{Peer, Script};
@@ -303,6 +304,44 @@ async fn a_request_that_is_dropped_leaves_the_next_one_alone() {
         peer.send_bytes(&response).await;
         assert_eq!(soon(request).await.unwrap().unwrap().payload(), "a");
         assert!(inbox.try_next().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_reauthentication_goes_on_although_its_future_is_dropped() {
+    struct Once;
+
+    impl Authenticator for Once {
+        fn method(&self) -> &str {
+            "M"
+        }
+
+        fn start(&mut self) -> Result<AuthData, AuthError> {
+            Ok(AuthData::none())
+        }
+
+        fn step(&mut self, _: PropertiesRef<'_>) -> Result<AuthData, AuthError> {
+            Ok(AuthData::none())
+        }
+    }
+
+    for polls in 0..POLLS {
+        let script = Script::listen().await;
+        let builder = builder(&script, Version::V5).authenticator(Once);
+        let connack = "20 07 00 00 04 15 0001 'M'";
+        let (client, _inbox, mut peer) = accepted(&script, builder, connack).await;
+        dropped_after(polls, client.reauthenticate()).await;
+        if polls > 0 {
+            peer.expect("F0 06 19 04 15 0001 'M'").await;
+            peer.send("F0 06 00 04 15 0001 'M'").await;
+        }
+        crate::settle(&client, &mut peer).await;
+        // The next one is not in its way.
+        let (again, ()) = tokio::join!(soon(client.reauthenticate()), async {
+            peer.expect("F0 06 19 04 15 0001 'M'").await;
+            peer.send("F0 06 00 04 15 0001 'M'").await;
+        });
+        again.unwrap();
     }
 }
 

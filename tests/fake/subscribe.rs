@@ -2,7 +2,9 @@
 
 use midge::client::RequestError;
 use midge::codec::RetainHandling;
-use midge::{Properties, QoS, ReasonCode, SubscribeOptions, TopicFilter, Version};
+use midge::{
+    Properties, Property, PropertyValue, QoS, ReasonCode, SubscribeOptions, TopicFilter, Version,
+};
 
 use crate::support::Script;
 use crate::{accepted, builder, connack, connected, soon};
@@ -58,7 +60,7 @@ async fn a_refusal_names_filter_and_reason() {
         peer.packet().await;
         peer.send(answer).await;
         let error = soon(subscribed).await.unwrap().unwrap_err();
-        let RequestError::Rejected { filter, reason } = error else { panic!("{error}") };
+        let RequestError::Rejected { filter, reason, .. } = error else { panic!("{error}") };
         assert_eq!((&*filter, reason.code()), ("a", code));
         // Nothing is left to be unsubscribed: the next thing said is goodbye.
         assert_eq!(peer.packet().await[0], 0xE0);
@@ -112,7 +114,7 @@ async fn many_filters_go_in_one_packet_and_get_their_answers() {
     });
     peer.expect("82 0A 0001 0001 'a' 01 0001 'b' 00").await;
     peer.send("90 04 0001 01 80").await;
-    let reasons = soon(answers).await.unwrap().unwrap();
+    let reasons = soon(answers).await.unwrap().unwrap().reasons;
     assert_eq!(reasons, [ReasonCode::GRANTED_QOS_1, ReasonCode::UNSPECIFIED_ERROR]);
     peer.send("30 04 0001 'a' 'x'").await;
     assert_eq!(soon(inbox.next()).await.unwrap().topic(), "a");
@@ -123,7 +125,7 @@ async fn many_filters_go_in_one_packet_and_get_their_answers() {
     });
     peer.expect("A2 08 0002 0001 'a' 0001 'b'").await;
     peer.send("B0 02 0002").await;
-    assert!(soon(ended).await.unwrap().unwrap().1.is_empty());
+    assert!(soon(ended).await.unwrap().unwrap().1.reasons.is_empty());
 }
 
 /// Makes a subscription that the broker grants with QoS 2.
@@ -282,4 +284,28 @@ async fn messages_of_a_shared_subscription_have_topics_without_its_name() {
         assert_eq!(soon(inbox.next()).await.unwrap().payload(), "3");
         assert!(streams.iter_mut().all(|stream| stream.try_next().is_none()));
     }
+}
+
+#[tokio::test]
+async fn the_broker_s_own_words_are_in_answers_and_errors() {
+    let (client, _inbox, mut peer) = connected(Version::V5).await;
+    let (stream, ()) = tokio::join!(soon(client.subscribe("a")), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 09 0001 05 1F 0002 'ok' 00").await;
+    });
+    let stream = stream.unwrap();
+    assert_eq!(stream.properties().reason_string(), Some("ok"));
+    let user = PropertyValue::Pair("k", "v");
+    let properties = Properties::new().with(Property::UserProperty, user).unwrap();
+    let (receipt, ()) = tokio::join!(soon(stream.unsubscribe_with(properties)), async {
+        peer.expect("A2 0D 0002 07 26 0001 'k' 0001 'v' 0001 'a'").await;
+        peer.send("B0 0A 0002 06 1F 0003 'bye' 00").await;
+    });
+    assert_eq!(receipt.unwrap().properties.as_ref().reason_string(), Some("bye"));
+    let (refused, ()) = tokio::join!(soon(client.subscribe("b")), async {
+        peer.expect_packet(0x82).await;
+        peer.send("90 09 0003 05 1F 0002 'no' 87").await;
+    });
+    let error = refused.unwrap_err().to_string();
+    assert_eq!(error, "the broker refused \"b\": Not authorized (0x87) (\"no\")");
 }

@@ -62,13 +62,14 @@ pub(super) async fn send(
         }
         let properties = plan.subscribe_properties.clone();
         let answers = client.subscribe_many(plan.filters.clone(), properties).await;
-        check_answers(&plan.filters, &answers?, &explanation.take(), log)
+        check_answers(&plan.filters, &answers?.reasons, &explanation.take(), log)
     };
     let unsubscribe = async {
         for filter in &plan.unsubscribe {
             let properties = plan.unsubscribe_properties.clone();
             let answers = client.unsubscribe_many(vec![filter.clone()], properties).await?;
-            warn_of_refusals([filter], &answers, "to unsubscribe from ", &explanation.take(), log);
+            let reasons = &answers.reasons;
+            warn_of_refusals([filter], reasons, "to unsubscribe from ", &explanation.take(), log);
         }
         Ok(())
     };
