@@ -1,36 +1,34 @@
 //! Where messages and events go: to the hooks first, then to the streams and to those who wait.
 
+mod connection;
+mod messages;
+
 use std::collections::{BTreeSet, HashMap};
-use std::error::Error;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::codec::{Packet, Properties, QoS, ReasonCode, TopicFilter, TopicName};
+use crate::codec::{Packet, QoS, TopicFilter, TopicName};
 use crate::driver::{Direction, LinkInbox};
 use crate::session::{
-    self, End, Event, PublishFailure, Receipt, Received, RequestFailure, Session, SubscribeReceipt,
-    Ticket, Verdict,
+    Event, PublishFailure, Receipt, RequestFailure, Session, SubscribeReceipt, Ticket,
 };
 
 use super::OutgoingMessage;
-use super::acks::{Acks, Held};
-use super::authenticate::{AuthData, AuthError};
 use super::callbacks::HookCaller;
-use super::error::{AuthenticateError, PublishError, RequestError};
-use super::hooks::{Flow, LogLevel};
-use super::info::{ConnectInfo, DrainReport, State};
-use super::message::MessageRef;
-use super::request::{Claimed, Responses};
+use super::error::{PublishError, RequestError};
+use super::hooks::LogLevel;
+use super::info::DrainReport;
+use super::request::Responses;
 use super::router::{Route, Router};
 use super::shared::Shared;
 use super::store_file::Restored;
-use super::stream::{Pushed, Queue};
+use super::stream::Queue;
 use super::task::{chain, now};
+pub(super) use connection::{Connection, ReauthenticationWaiter};
 
 /// Gives out what a session has to tell.
 pub(super) struct Dispatch {
@@ -62,23 +60,6 @@ pub(super) struct Dispatch {
     /// The client is ending for good.
     pub(super) ending: bool,
 }
-
-/// What is known of one connection.
-#[derive(Default)]
-pub(super) struct Connection {
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) attempts: u32,
-    /// When the broker accepted it, if it has.
-    pub(super) accepted_at: Option<Instant>,
-    /// Why the session ended it.
-    pub(super) end: Option<Box<End>>,
-    /// What the authenticator found wrong.
-    pub(super) authentication_error: Option<Arc<dyn Error + Send + Sync>>,
-    /// Who waits for a re-authentication.
-    pub(super) reauthentication: Option<ReauthenticationWaiter>,
-}
-
-pub(super) type ReauthenticationWaiter = oneshot::Sender<Result<(), AuthenticateError>>;
 
 /// Who waits for the end of a command.
 enum Pending {
@@ -541,165 +522,6 @@ impl Dispatch {
         match failure {
             RequestFailure::Lost if self.ending => RequestError::Closed,
             failure => failure.into(),
-        }
-    }
-
-    fn connected(&mut self, session: &Session, connected: session::Connected) {
-        self.connection.accepted_at = Some(now());
-        self.shared.mailbox.set_online(true);
-        if let Some(store) = &self.shared.store {
-            // The broker may have chosen it, or a hook.
-            store.set_client_id(session.client_id());
-        }
-        let info = Arc::new(ConnectInfo {
-            client_id: session.client_id().into(),
-            session_present: connected.session_present,
-            session_lost: connected.session_lost,
-            reason: connected.reason,
-            properties: connected.properties,
-            limits: *session.limits(),
-            attempts: self.connection.attempts,
-            peer: self.connection.peer,
-        });
-        tracing::info!(
-            peer = info.peer.map(tracing::field::display),
-            session_present = info.session_present,
-            attempts = info.attempts,
-            "connected"
-        );
-        self.hooks.log(LogLevel::Info, || {
-            let kept = if info.session_present { ", the session was kept" } else { "" };
-            format!("connected as {:?}{kept}", info.client_id)
-        });
-        self.shared.counters.connects.add(1);
-        self.hooks.on_connect(&info);
-        self.shared.state.set(State::Connected(info));
-    }
-
-    /// Answers a challenge of the broker.
-    fn authenticate(&mut self, session: &mut Session, challenge: &Properties) {
-        let step = self.hooks.authenticator(|authenticator| authenticator.step(challenge.as_ref()));
-        let answered = match step {
-            Some(Ok(AuthData { data, properties })) => session
-                .authenticate(now(), data.as_deref(), properties)
-                .map_err(|refused| refused.reason.into()),
-            Some(Err(error)) => Err(error),
-            None if self.hooks.panicked().is_some() => return,
-            None => Err("there is no authenticator to answer the broker".into()),
-        };
-        if let Err(error) = answered {
-            self.fail_authentication(session, error);
-        }
-    }
-
-    /// Has the authenticator see what the broker accepted with; false if that is not right.
-    fn finish_authentication(&mut self, session: &mut Session, accepted: &Properties) -> bool {
-        match self.hooks.authenticator(|authenticator| authenticator.finish(accepted.as_ref())) {
-            Some(Err(error)) => {
-                self.fail_authentication(session, error);
-                false
-            }
-            Some(Ok(())) => true,
-            None => self.hooks.panicked().is_none(),
-        }
-    }
-
-    fn fail_authentication(&mut self, session: &mut Session, error: AuthError) {
-        self.connection.authentication_error = Some(error.into());
-        let closing =
-            session.disconnect(now(), ReasonCode::UNSPECIFIED_ERROR, Properties::default());
-        debug_assert!(closing.is_ok(), "the connection was not being closed");
-    }
-
-    fn resubscribed(&mut self, reasons: Vec<(TopicFilter, ReasonCode)>) {
-        let refused: Vec<_> = reasons
-            .into_iter()
-            .filter(|(_, reason)| reason.is_error())
-            .map(|(filter, reason)| {
-                tracing::warn!(%filter, %reason, "the broker refused to subscribe again");
-                self.hooks.log(LogLevel::Warn, || {
-                    format!("the broker refused to subscribe to {filter:?} again: {reason}")
-                });
-                filter
-            })
-            .collect();
-        if !refused.is_empty() {
-            self.end_routes(&refused);
-        }
-    }
-
-    /// Brings a message to the streams that claim it, or to the inbox.
-    fn route(&mut self, message: &MessageRef<'_>, ack: Option<session::AckHandle>) -> Verdict {
-        let owned = message.to_message();
-        let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
-        // Somebody should have it and cannot: it stays with the broker.
-        let mut missing = false;
-        let Dispatch { hooks, router, inbox, overfull, overrun, shared, .. } = self;
-        let were_overfull = overfull.len();
-        let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
-            Pushed::Abandoned => false,
-            Pushed::Overrun { dropped } => {
-                shared.counters.messages_dropped.add(dropped);
-                missing |= dropped == 0;
-                *overrun = true;
-                true
-            }
-            Pushed::Kept { dropped, overfull: is_overfull } => {
-                shared.counters.messages_dropped.add(dropped);
-                if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                    overfull.push(Arc::clone(queue));
-                }
-                true
-            }
-        };
-        let mut claimed = false;
-        if let Some(router) = router {
-            router.find(message, |queue| claimed |= keep(queue, owned.clone()));
-        }
-        let wanted = claimed || keep(inbox, owned);
-        if !wanted {
-            shared.counters.messages_unclaimed.add(1);
-        }
-        if overfull.len() > were_overfull {
-            const FULL: &str = "a stream is full: reading stops until its consumer catches up";
-            tracing::debug!("{FULL}");
-            hooks.log(LogLevel::Debug, || FULL.into());
-        }
-        // Without an inbox, what the application was to acknowledge stays with the broker.
-        if let Some(held) = held
-            && !missing
-            && (wanted || inbox.acks() == Acks::OnTake)
-        {
-            held.done(None);
-        }
-        // Who holds it acknowledges it when done, even if that has happened already.
-        Verdict::Hold
-    }
-}
-
-impl session::Inbox for Dispatch {
-    fn message(&mut self, received: Received<'_>) -> Verdict {
-        if self.hooks.panicked().is_some() {
-            // The client is ending: what it has not taken stays with the broker.
-            return Verdict::Hold;
-        }
-        let publish = &received.publish;
-        tracing::trace!(topic = publish.topic, qos = u8::from(publish.qos), "message received");
-        self.shared.counters.messages_received.add(1);
-        let message = MessageRef::new(publish);
-        if let Some(responses) = &mut self.responses
-            && let Some(claimed) = responses.handle(&message)
-        {
-            if claimed == Claimed::Unwanted {
-                tracing::debug!("a response that nobody waits for");
-                self.shared.counters.messages_unclaimed.add(1);
-            }
-            return Verdict::Ack;
-        }
-        match self.hooks.on_message(&message) {
-            Flow::Taken => Verdict::Ack,
-            Flow::Refused(reason) => Verdict::Reject(reason),
-            Flow::Continue => self.route(&message, received.ack),
         }
     }
 }
