@@ -62,6 +62,7 @@ enum State {
 }
 
 impl Scram {
+    /// Prepares to prove that this side knows the password.
     pub fn new(user: &str, password: &str) -> Scram {
         let random = || {
             // Hashed with keys that the standard library takes from the system's random numbers.
@@ -71,6 +72,7 @@ impl Scram {
         Scram::with_nonces(user, password, random)
     }
 
+    /// As [`new`](Self::new), with nonces of the caller's making.
     pub fn with_nonces(
         user: &str,
         password: &str,

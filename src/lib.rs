@@ -37,6 +37,9 @@
 //! | acknowledge when the work is done | [`Acks`], [`Message::ack`], [`AckHandle`] |
 //! | receive as fast as the connection goes | [`ClientBuilder::on_message`] |
 //! | ask and answer | [`Client::request`], [`Client::serve`] |
+//! | be called for everything, as by libmosquitto | [`client::Hooks`], or its methods as closures |
+//! | change each attempt to connect | [`ClientBuilder::before_connect`] |
+//! | have another broker take over | [`ClientBuilder::fallback`] |
 //! | follow the connection | [`ClientBuilder::on_connect`], [`ClientBuilder::on_disconnect`], [`Client::state`] |
 //! | authenticate by more than a password | [`Authenticator`](client::Authenticator) |
 //! | keep messages over a restart or a crash | [`client::FileStore`], [`ClientBuilder::store`] |

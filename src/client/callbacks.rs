@@ -58,8 +58,8 @@ pub(super) struct HookSet {
 }
 
 impl HookSet {
-    pub(super) fn has_authenticator(&self) -> bool {
-        self.authenticator.is_some()
+    pub(super) fn authentication_method(&self) -> Option<&str> {
+        self.authenticator.as_ref().map(|authenticator| authenticator.method())
     }
 }
 

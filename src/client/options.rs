@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 
-use crate::codec::{Properties, Version};
+use crate::codec::{Properties, Property, PropertyValue, Version};
 use crate::driver;
 #[cfg(feature = "socks5")]
 use crate::net::Proxy;
@@ -494,8 +494,17 @@ impl ClientBuilder {
         let client_id =
             self.client_id.or_else(|| stored_id.map(Into::into)).unwrap_or_else(default_id);
         config.check(&client_id)?;
-        if self.hooks.has_authenticator() && config.version != Version::V5 {
-            return Err(ConfigError::OnlyV5("authentication methods").into());
+        if let Some(method) = self.hooks.authentication_method() {
+            if config.version != Version::V5 {
+                return Err(ConfigError::OnlyV5("authentication methods").into());
+            }
+            let property = Property::AuthenticationMethod;
+            if config.connect_properties.as_ref().find(property).is_some() {
+                return Err(ConfigError::HasField { property, field: "authenticator" }.into());
+            }
+            Properties::new()
+                .push(property, PropertyValue::Utf8(method))
+                .map_err(ConfigError::from)?;
         }
         let (store, restored) = match self.store {
             Some(store) => {

@@ -36,7 +36,8 @@ use super::subscribe::{Subscribe, subscribe_many};
 /// Response Information of the broker if it gave one, which the CONNECT property
 /// `request-response-information` asks for, or else
 /// `response/CLIENT/RANDOM`. Any number of requests may be under way; each has correlation data of
-/// its own, and what comes without any that is known is dropped.
+/// its own, and what comes without any that is known is dropped. Responses pass by
+/// [`on_message`](super::ClientBuilder::on_message) and the streams.
 ///
 /// MQTT 3.x has no response topics. There, [`response_topic`](Self::response_topic) has to say where
 /// the response will be: the request subscribes to it for its own time, and takes the first message

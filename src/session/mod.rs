@@ -12,7 +12,9 @@
 //!   [`handle_disconnected`](Session::handle_disconnected).
 //! * The application commands: [`publish`](Session::publish), [`subscribe`](Session::subscribe),
 //!   [`unsubscribe`](Session::unsubscribe), [`ack`](Session::ack),
-//!   [`disconnect`](Session::disconnect). Commands are valid in any state and wait for a link.
+//!   [`disconnect`](Session::disconnect), and for enhanced authentication
+//!   [`authenticate`](Session::authenticate) and
+//!   [`reauthenticate`](Session::reauthenticate). Commands are valid in any state and wait for a link.
 //! * The session tells the world: after any `handle_*` or command, ask
 //!   [`poll_transmit`](Session::poll_transmit), [`poll_event`](Session::poll_event) and
 //!   [`poll_timeout`](Session::poll_timeout), in this order.

@@ -280,10 +280,26 @@ async fn a_method_is_for_5_only_and_there_is_one() {
     assert!(matches!(old, Err(BuildError::Config(_))));
     let method = PropertyValue::Utf8("M");
     let properties = Properties::new().with(Property::AuthenticationMethod, method).unwrap();
-    let (client, _inbox) =
-        with(&script, authenticator).connect_properties(properties).start().unwrap();
-    let error = soon(client.connected()).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Authentication(_)), "{error}");
+    let twice = with(&script, authenticator).connect_properties(properties).start().unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "property authentication-method is set by the field authenticator"
+    );
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_wrong_in_the_middle_does_not_bring_the_client_down() {
+    for glued in [auth("18", "a"), CONNACK.into()] {
+        let script = Script::listen().await;
+        let fails_at = Some(if glued == CONNACK { "finish" } else { "step" });
+        let counting = Counting { fails_at, ..Counting::default() };
+        let (client, _inbox) = with(&script, counting).start().unwrap();
+        let mut peer = script.accept().await;
+        peer.expect(CONNECT).await;
+        peer.send(&format!("{glued} 00 00")).await;
+        soon(client.connected()).await.unwrap_err();
+        assert!(matches!(closed(&client).await, CloseReason::ConnectFailed(_)));
+    }
 }
 
 /// The example of RFC 7677.
