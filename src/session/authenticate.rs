@@ -128,15 +128,20 @@ impl Session {
         if authentication.turn != turn {
             return Err(RefusedReason::Authentication("it is not this side's turn"));
         }
-        let properties = auth_properties(&authentication.method, data, properties)?;
-        properties.check(PropertyOwner::Packet(PacketType::Auth))?;
-        let auth = Auth { reason, properties: properties.as_ref() };
-        let size = auth.encoded_len(version).unwrap_or(usize::MAX);
-        if size > max as usize || auth.encode(version, &mut authentication.output).is_err() {
-            return Err(RefusedReason::TooLarge { size, max });
+        let bare = auth_properties(&authentication.method, data, Properties::new())?;
+        let full = auth_properties(&authentication.method, data, properties)?;
+        full.check(PropertyOwner::Packet(PacketType::Auth))?;
+        let mut size = usize::MAX;
+        // What only explains is left out where it makes the packet too large [MQTT-3.15.2-2].
+        for properties in [&full, &bare] {
+            let auth = Auth { reason, properties: properties.as_ref() };
+            size = auth.encoded_len(version).unwrap_or(usize::MAX);
+            if size <= max as usize && auth.encode(version, &mut authentication.output).is_ok() {
+                authentication.turn = Turn::Broker;
+                return Ok(());
+            }
         }
-        authentication.turn = Turn::Broker;
-        Ok(())
+        Err(RefusedReason::TooLarge { size, max })
     }
 
     /// Takes note of a new link, on which CONNECT opens the authentication if it has a method.
