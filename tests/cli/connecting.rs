@@ -82,6 +82,8 @@ fn the_time_limit_covers_what_is_read_first() {
 fn a_first_attempt_is_repeated_when_asked_for() {
     let Some(mut broker) = Broker::start() else { return };
     let port = broker.port().to_string();
+    // mosquitto takes no notice of SIGTERM before it has come to its main loop.
+    run(midge_pub().args(["-h", "127.0.0.1", "-p", &port, "-t", "a", "-n", "-q", "1"])).success();
     broker.stop();
     let mut subscriber = midge_sub();
     subscriber.args(["-h", "127.0.0.1", "-p", &port, "-t", "a", "-q", "1", "-C", "1", "-W", "50"]);

@@ -79,7 +79,7 @@ fn a_broker_restart_in_the_middle_loses_no_line() {
     stdin.write_all(second.as_bytes()).unwrap();
     drop(stdin);
     broker.start_again();
-    publisher.wait().said(0, "connecting again");
+    publisher.wait().connected_again();
 
     let count = (2 * HALF).to_string();
     let outcome = run_with(midge_sub().args(&subscribe).args(["-C", &count, "-W", "30"]), b"");

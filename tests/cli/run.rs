@@ -60,6 +60,23 @@ impl Outcome {
         self
     }
 
+    /// Fails unless the tool ended well and told of a lost connection, and then of every attempt to
+    /// connect that failed: how many there are is up to the time that the broker takes.
+    #[track_caller]
+    pub fn connected_again(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        let mut lines = self.stderr.lines();
+        // Whether the kernel tells of an end or of a reset is up to what was under way.
+        let loss = lines.next().unwrap_or_default();
+        assert!(loss.contains(": the connection broke: ") || loss.contains(": the broker closed "));
+        assert!(loss.ends_with("; connecting again"), "{self:?}");
+        for line in lines {
+            assert!(line.contains(": no connection to 127.0.0.1:"), "{self:?}");
+            assert!(line.ends_with("; connecting again"), "{self:?}");
+        }
+        self
+    }
+
     pub fn stdout(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap()
     }

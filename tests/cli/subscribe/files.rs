@@ -160,7 +160,7 @@ fn a_broker_restart_in_the_middle_loses_and_doubles_no_line() {
     broker.start_again();
     publish_exactly_once(&broker, second);
     let outcome = running.wait();
-    outcome.said(0, "connecting again");
+    outcome.connected_again();
     assert_eq!(read(dir.path(), "line.log"), lines);
 }
 
