@@ -104,7 +104,23 @@ fn pubcomp_has_a_listed_code(version: Version) {
 }
 
 fn acknowledgements_fit_the_smallest_packet(version: Version) {
-    // No acknowledgement says more than its code, so none has anything to leave out.
+    // What only explains is left out where it does not fit.
+    let text = || property(Property::ReasonString, PropertyValue::Utf8("full"));
+    for (size, rest) in [(13, &b"\x97\x07\x1F\0\x04full"[..]), (12, b"\x97"), (5, b"\x97")] {
+        let mut client = online(Config::new(version), &connack5(0, &[0x27, 0, 0, 0, size]));
+        client.verdict = Verdict::Hold;
+        client.receive(&publish(version, 0x32, "t", 1, b""));
+        client.receive(&publish(version, 0x34, "t", 2, b""));
+        for handle in std::mem::take(&mut client.held) {
+            let (now, reason) = (client.now, ReasonCode::QUOTA_EXCEEDED);
+            client.session.ack_with(now, handle, reason, text()).unwrap();
+        }
+        let expected = [(0x40, 1), (0x50, 2)]
+            .map(|(first, id)| framed(first, &[&[0, id], rest].concat()))
+            .concat();
+        assert_eq!(client.output(), expected, "{size}");
+    }
+    // PUBREL and PUBCOMP never say more than their code.
     let mut client = online(Config::new(version), &connack5(0, b"\x27\0\0\0\x05"));
     client.verdict = Verdict::Reject(ReasonCode::QUOTA_EXCEEDED);
     client.receive(&publish(version, 0x32, "t", 1, b""));
