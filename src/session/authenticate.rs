@@ -176,6 +176,7 @@ impl Session {
         let breach = |clause, text| {
             Err(ProtocolError::new(PacketType::Auth, ReasonCode::PROTOCOL_ERROR, clause, text))
         };
+        self.check_problem_information(PacketType::Auth, auth.properties)?;
         let online = matches!(self.state, State::Online { .. });
         let Some(authentication) = &mut self.authentication else {
             return breach("MQTT-4.12.0-6", "authentication that this client did not ask for");

@@ -232,7 +232,7 @@ impl Session {
     }
 
     /// Refuses problem information that this side has declined \[MQTT-3.1.2-29\].
-    fn check_problem_information(
+    pub(super) fn check_problem_information(
         &self,
         packet_type: PacketType,
         properties: PropertiesRef<'_>,

@@ -331,6 +331,18 @@ fn problem_information_that_was_declined_is_refused(version: Version) {
         ] {
             breach_in(version, make, &with(first, before, after), 0x82);
         }
+        let repeating = || {
+            let mut client = Client::new(config.clone());
+            client.session.set_authentication("M", None, Properties::new()).unwrap();
+            client.connect();
+            client.output();
+            client.receive(&connack5(0, b"\x15\0\x01M"));
+            client.session.reauthenticate(client.now, None, Properties::new()).unwrap();
+            client
+        };
+        let explained = [b"\x15\0\x01M", &bytes(text)[1..]].concat();
+        let auth = framed(0xF0, &[&[0x18, explained.len() as u8], &explained[..]].concat());
+        breach_in(version, repeating, &auth, 0x82);
         // Allowed in these three whatever was asked for.
         let connack = framed(0x20, &[&[0, 0], &bytes(text)[..]].concat());
         assert!(online(config.clone(), &connack).session.is_connected());
