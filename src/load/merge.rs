@@ -167,7 +167,7 @@ fn difference(a: &Report, b: &Report) -> Option<String> {
     let differing = facts(a)
         .into_iter()
         .zip(facts(b))
-        .filter(|((name, _), _)| name != "plan.workers")
+        .filter(|((name, _), _)| name != "plan.workers" && name != "plan.in_progress_max")
         .find(|(a, b)| a != b)
         .map(|((name, a), (_, b))| format!("{name} is {a} and {b}"));
     Some(
@@ -221,7 +221,9 @@ impl Merge {
                 }
             }
         }
+        // What each machine does it with, and whether in several processes, is its own affair.
         merged.plan.workers = self.parts.iter().map(|part| part.plan.workers).sum();
+        merged.plan.in_progress_max = self.parts.iter().map(|part| part.plan.in_progress_max).sum();
         // The objectives of all parts; they were objectives when the parts were made.
         let mut objectives: Vec<Slo> = Vec::new();
         for row in self.parts.iter().flat_map(|part| &part.slo) {

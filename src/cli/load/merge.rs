@@ -52,6 +52,7 @@ pub(super) fn run(options: &MergeOptions) -> Result<Exit, Failure> {
             Input::Log(log) => logs.push((path, log)),
         }
     }
+    let given = reports.len();
     let merged =
         if options.incomplete { Report::merge_incomplete(reports) } else { Report::merge(reports) };
     let mut report = merged.map_err(|error| usage(error.into()))?;
@@ -65,7 +66,7 @@ pub(super) fn run(options: &MergeOptions) -> Result<Exit, Failure> {
         }
     }
     let logs: Vec<_> = logs.into_iter().map(|(_, log)| log).collect();
-    check_logs(&logs, &report, hlog.is_some()).map_err(usage)?;
+    check_logs(&logs, given, hlog.is_some()).map_err(usage)?;
     if let Some(output) = &mut hlog {
         output.replace(|out| Log::merge(&logs, &report, out)).map_err(usage)?;
     }
@@ -75,7 +76,7 @@ pub(super) fn run(options: &MergeOptions) -> Result<Exit, Failure> {
 }
 
 /// A merged log has to hold what the merged report holds.
-fn check_logs(logs: &[Log], report: &Report, wanted: bool) -> Result<()> {
+fn check_logs(logs: &[Log], reports: usize, wanted: bool) -> Result<()> {
     if !wanted && logs.is_empty() {
         return Ok(());
     }
@@ -87,9 +88,8 @@ fn check_logs(logs: &[Log], report: &Report, wanted: bool) -> Result<()> {
             bail!("the log of {} is given twice", log.run);
         }
     }
-    let parts = report.run.parts.len();
-    if logs.len() != parts {
-        bail!("{} logs and {parts} reports: --hlog needs the log of each shard", logs.len());
+    if logs.len() != reports {
+        bail!("{} logs and {reports} reports: --hlog needs the log of each shard", logs.len());
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ pub struct PlanFacts {
     pub hold_s: Option<f64>,
     /// The keep alive of each client; 0 for none.
     pub keepalive_s: u16,
-    /// How many attempts could be in progress at a time, in each shard.
+    /// How many attempts could be in progress at a time, in all parts of the report together.
     pub in_progress_max: u32,
     /// Time for a client to be accepted.
     pub connect_timeout_s: f64,
