@@ -102,6 +102,11 @@ const FUTURES: &[(&str, Make)] = &[
             drop(scene.client.publish("up", "future").enqueue().await.unwrap());
         })
     }),
+    ("publish Post", |scene| {
+        Box::pin(async {
+            scene.client.publish("up", "future").post().await.unwrap();
+        })
+    }),
     ("publish Delivery", |scene| {
         Box::pin(async {
             (&mut scene.delivery).await.unwrap();
