@@ -146,6 +146,18 @@ fn stop_ends_a_load_in_an_orderly_way() {
 }
 
 #[test]
+fn a_load_with_failures_is_stopped_as_one() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::RefuseHalf(vec![0x20, 2, 0, 5]));
+    let url = format!("mqtt-tcp://{}", server.address);
+    let arguments = ["start", "--url", &url, "-C", "4", "-i", "0", "-k", "1", "--quiet"];
+    let child = tool(home.path(), &arguments).stdout(Stdio::piped()).spawn().unwrap();
+    server.wait_for_pings(2);
+    assert_eq!(run(home.path(), &["stop"]).status.code(), Some(0));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
+}
+
+#[test]
 fn stop_asks_which_load_is_meant() {
     let home = tempfile::tempdir().unwrap();
     let none = run(home.path(), &["stop"]);

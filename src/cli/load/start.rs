@@ -254,6 +254,12 @@ pub(super) fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Fai
         0 => return Ok(Exit::Success),
         1 => Exit::SomeFailed,
         5 => Exit::Unreachable,
+        // What was stopped by `midge_conn stop` ends as at the end of its hold.
+        130 if signal == Some(Exit::Success)
+            && report.totals.failed + report.totals.dropped > 0 =>
+        {
+            Exit::SomeFailed
+        }
         130 => return Ok(signal.unwrap_or(Exit::Signal(2))),
         _ => Exit::GeneratorLimited,
     };
