@@ -23,7 +23,7 @@ _midge_pub() {
 
     case "${cmd}" in
         midge_pub)
-            opts="-t -m -f -s -l -n -q -r -M -h -p -L -A -S -k -V -i -I -c -u -P -d --topic --message --file --stdin-file --stdin-line --null-message --qos --retain --repeat --repeat-delay --host --port --unix --url --ws --nodelay --keepalive --protocol-version --proxy --ws-path --ws-header --cafile --capath --tls-use-os-certs --cert --key --keyform --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --id --id-prefix --disable-clean-session --username --pw --will-topic --will-payload --will-qos --will-retain --debug --quiet --help --version"
+            opts="-t -m -f -s -l -n -q -r -h -p -L -A -S -k -V -W -M -i -I -c -x -u -P -D -d -o --topic --topic-template --message --file --stdin-file --stdin-line --null-message --decode --qos --retain --repeat --repeat-delay --jsonl --topic-separator --speed --spool --spool-limit --spool-sync --host --port --unix --url --ws --nodelay --keepalive --protocol-version --retry --proxy --ws-path --ws-header --cafile --capath --tls-use-os-certs --cert --key --keyform --tls-engine --tls-engine-kpass-sha1 --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --id --id-prefix --disable-clean-session --username --pw --pw-file --pw-prompt --will-topic --will-payload --will-qos --will-retain --property --debug --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -34,6 +34,10 @@ _midge_pub() {
                     return 0
                     ;;
                 -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --topic-template)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -53,6 +57,10 @@ _midge_pub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --decode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --qos)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -69,7 +77,19 @@ _midge_pub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                -M)
+                --topic-separator)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --speed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -121,6 +141,14 @@ _midge_pub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -M)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --proxy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -150,6 +178,14 @@ _midge_pub() {
                     return 0
                     ;;
                 --keyform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-engine-kpass-sha1)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -209,6 +245,10 @@ _midge_pub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                -x)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --username)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -225,6 +265,10 @@ _midge_pub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --pw-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --will-topic)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -234,6 +278,18 @@ _midge_pub() {
                     return 0
                     ;;
                 --will-qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --property)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,7 +23,7 @@ _midge_sub() {
 
     case "${cmd}" in
         midge_sub)
-            opts="-t -q -C -W -v -N -F -h -p -L -A -S -k -V -i -I -c -u -P -d --topic --qos --verbose --format --pretty --host --port --unix --url --ws --nodelay --keepalive --protocol-version --proxy --ws-path --ws-header --cafile --capath --tls-use-os-certs --cert --key --keyform --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --id --id-prefix --disable-clean-session --username --pw --will-topic --will-payload --will-qos --will-retain --debug --quiet --help --version"
+            opts="-t -U -q -C -E -T -R -v -N -F -w -h -p -L -A -S -k -V -W -M -i -I -c -x -u -P -D -d -o --topic --unsubscribe --qos --retain-as-published --retain-handling --filter-out --retained-only --remove-retained --random-filter --verbose --format --json --csv --pretty --color --watch --message-rate --exec --jobs --on-failure --output --rotate --host --port --unix --url --ws --nodelay --keepalive --protocol-version --retry --proxy --ws-path --ws-header --cafile --capath --tls-use-os-certs --cert --key --keyform --tls-engine --tls-engine-kpass-sha1 --keypass --keypass-file --tls-version --tls-alpn --tls-server-name --ciphers --crlfile --tls-keylog --insecure --insecure-accept-any-certificate --psk --psk-identity --no-tls --id --id-prefix --disable-clean-session --username --pw --pw-file --pw-prompt --will-topic --will-payload --will-qos --will-retain --property --debug --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -37,6 +37,14 @@ _midge_sub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unsubscribe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --qos)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -45,11 +53,23 @@ _midge_sub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retain-handling)
+                    COMPREPLY=($(compgen -W "always new never" -- "${cur}"))
+                    return 0
+                    ;;
                 -C)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                -W)
+                --filter-out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -T)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --random-filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -58,6 +78,30 @@ _midge_sub() {
                     return 0
                     ;;
                 -F)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-failure)
+                    COMPREPLY=($(compgen -W "end reject ack" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rotate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -109,6 +153,14 @@ _midge_sub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -M)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --proxy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -138,6 +190,14 @@ _midge_sub() {
                     return 0
                     ;;
                 --keyform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-engine-kpass-sha1)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -197,6 +257,10 @@ _midge_sub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                -x)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --username)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -213,6 +277,10 @@ _midge_sub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --pw-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --will-topic)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -222,6 +290,18 @@ _midge_sub() {
                     return 0
                     ;;
                 --will-qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --property)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,15 +1,32 @@
 complete -c midge_sub -s t -l topic -d 'Topic filter to subscribe to; may be given several times' -r
+complete -c midge_sub -s U -l unsubscribe -d 'Topic filter to unsubscribe from, as of a session that was kept; may be given several times' -r
 complete -c midge_sub -s q -l qos -d 'Highest quality of service to receive messages with: 0, 1 or 2' -r
+complete -c midge_sub -l retain-handling -d 'When the broker sends the messages it has retained (MQTT 5) [default: always, with -R never]' -r -f -a "always\t'At each subscribe'
+new\t'When the session does not have the subscription yet'
+never\t'Never'"
 complete -c midge_sub -s C -d 'Disconnect and exit after this many messages' -r
-complete -c midge_sub -s W -d 'Exit with code 27 after this many seconds, however far things have come' -r
+complete -c midge_sub -s T -l filter-out -d 'Leave messages out whose topic this filter matches; may be given several times' -r
+complete -c midge_sub -l random-filter -d 'Print this percentage of the messages, chosen at random (0.1 to 100). The others count for -C all the same' -r
 complete -c midge_sub -s F -l format -d 'Print each message in this format, such as \'%t: %p\' or, for JSON, \'%j\'; the manual page describes the language. -v does nothing then' -r
+complete -c midge_sub -l color -d 'When to colour topics (-v) and the names in JSON. \'auto\' is on a terminal, unless NO_COLOR is set' -r -f -a "auto\t'On a terminal that can show them'
+always\t'Also in files and pipes'
+never\t'Never'"
+complete -c midge_sub -l exec -d 'Run a command for each message instead of printing it, with the payload as its standard input and the rest in its environment; the manual page tells how. This and all that follows on the command line is the command with its arguments: no shell looks at them. A message is acknowledged when its command has ended well' -r
+complete -c midge_sub -l jobs -d 'Run as many commands of --exec at a time' -r
+complete -c midge_sub -l on-failure -d 'What follows when a command of --exec fails: \'end\' exits with code 123 and leaves the message unacknowledged, \'reject\' refuses the message (MQTT 5) and goes on, \'ack\' acknowledges it all the same and goes on' -r -f -a "end\t'Exit with code 123; the message is not acknowledged, so that a session that is kept (-c) gets it again'
+reject\t'Tell, refuse the message with reason code 131, and go on (MQTT 5). The broker forgets it'
+ack\t'Tell, acknowledge the message all the same, and go on'"
+complete -c midge_sub -l output -d 'Append messages to files in this directory, one for each topic, instead of printing them. A message is acknowledged when it is written' -r -F
+complete -c midge_sub -l rotate -d 'Begin a new file of --output before one becomes larger than this: bytes, or with a k, M or G behind the number. Older ones are numbered: .1 is the oldest, and none is deleted' -r
 complete -c midge_sub -s h -l host -d 'Name or address of the broker. With -p 0, the path of its Unix socket' -r
 complete -c midge_sub -s p -l port -d 'Port of the broker [default: 1883, or 8883 with --cafile, --capath or --psk]. Port 8883 turns TLS on; 0 means a Unix socket' -r
 complete -c midge_sub -l unix -d 'Connect to the Unix socket at this path' -r -F
 complete -c midge_sub -s L -l url -d 'Broker, credentials and topic in one, SCHEME://USER:PASSWORD@HOST:PORT/TOPIC; user, password and port may be left out. Schemes: mqtt, mqtts (TLS), ws and wss (WebSocket); unix:///PATH has no topic. Of this and -h, -p, --unix, -u and -P, what is given later counts' -r
 complete -c midge_sub -s A -d 'Local address, or a name for one, to connect from' -r
 complete -c midge_sub -s k -l keepalive -d 'Seconds between signs of life when nothing else is sent (5 to 65535). The connection is given up when the broker leaves one unanswered, or takes longer than this to accept it' -r
-complete -c midge_sub -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5)' -r
+complete -c midge_sub -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5). -D and -x mean 5 where they stand behind it' -r
+complete -c midge_sub -s W -d 'Exit with code 27 after this many seconds, however far things have come: looking up the broker and connecting count too' -r
+complete -c midge_sub -s M -d 'Most messages of quality of service 1 and 2 on their way to the broker at a time [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT 5]. A broker of MQTT 5 can lower it' -r
 complete -c midge_sub -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080) may be left out. It looks up the name of the broker' -r
 complete -c midge_sub -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
 complete -c midge_sub -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r
@@ -18,6 +35,8 @@ complete -c midge_sub -l capath -d 'Directory with such files, named *.pem, *.cr
 complete -c midge_sub -l cert -d 'PEM file with the client\'s certificate, and those of its issuers behind it. Needs --key' -r -F
 complete -c midge_sub -l key -d 'PEM file with the private key of the client\'s certificate. The passphrase of an encrypted one is asked for, once, unless --keypass-file or --keypass gives it' -r -F
 complete -c midge_sub -l keyform -d 'Form of the private key: only pem. Engines are not supported' -r
+complete -c midge_sub -l tls-engine -d 'An engine of OpenSSL, of which there is none' -r
+complete -c midge_sub -l tls-engine-kpass-sha1 -d 'The password of such an engine' -r
 complete -c midge_sub -l keypass -d 'Passphrase of the private key. Other users of this machine can see it in the list of processes' -r
 complete -c midge_sub -l keypass-file -d 'File with the passphrase of the private key; one final newline is dropped' -r -F
 complete -c midge_sub -l tls-version -d 'Lowest version of TLS to accept [default: tlsv1.2]' -r -f -a "tlsv1.2\t''
@@ -31,22 +50,37 @@ complete -c midge_sub -l psk -d 'Key that the broker shares with the client, in 
 complete -c midge_sub -l psk-identity -d 'Name of the key of --psk' -r
 complete -c midge_sub -s i -l id -d 'Client identifier. Without it (and without -I) the broker chooses one' -r
 complete -c midge_sub -s I -l id-prefix -d 'Client identifier made of this prefix and the process id' -r
+complete -c midge_sub -s x -d 'Seconds that the session outlives the connection; -1 or ∞ is for ever and needs -i. It means MQTT 5' -r
 complete -c midge_sub -s u -l username -d 'User name' -r
-complete -c midge_sub -s P -l pw -d 'Password. Other users of this machine can see it in the list of processes' -r
+complete -c midge_sub -s P -l pw -d 'Password. Other users of this machine can see it in the list of processes: --pw-file, --pw-prompt and the environment variable MIDGE_PASSWORD keep it out. The variable counts where there is a user name and no other password' -r
+complete -c midge_sub -l pw-file -d 'File with the password; one final newline is dropped' -r -F
 complete -c midge_sub -l will-topic -d 'Topic of the message that the broker publishes when this client is lost' -r
 complete -c midge_sub -l will-payload -d 'Payload of the will; empty if not given' -r
 complete -c midge_sub -l will-qos -d 'Quality of service of the will: 0, 1 or 2' -r
+complete -c midge_sub -s D -l property -d 'Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect, publish, subscribe, unsubscribe, disconnect and will, PROPERTY a name of the standard such as content-type. A user-property has two values, its name and its value. Numbers are decimal; correlation-data and authentication-data are the bytes of the word' -r
+complete -c midge_sub -s o -d 'Read options from this file, one a line, before those of the command line. By default they are read from the file with the name of the program, or of mosquitto\'s, in $XDG_CONFIG_HOME or ~/.config, if there is one' -r -F
+complete -c midge_sub -l retain-as-published -d 'Have the broker deliver messages with the retain flag they were published with (MQTT 5)'
+complete -c midge_sub -s E -d 'Exit once the broker has answered to the subscriptions'
+complete -c midge_sub -s R -d 'Leave out what the broker has retained'
+complete -c midge_sub -l retained-only -d 'Take only what the broker has retained, and exit when that is all there, or a message that is not retained arrives'
+complete -c midge_sub -l remove-retained -d 'Have the broker forget each retained message that arrives, by publishing an empty one'
 complete -c midge_sub -s v -l verbose -d 'Print the topic before each payload'
 complete -c midge_sub -s N -d 'Print no newline after each message'
+complete -c midge_sub -l json -d 'Print each message as a JSON object on a line of its own, as \'%j\' does'
+complete -c midge_sub -l csv -d 'Print comma-separated values, with a line of column names first'
 complete -c midge_sub -l pretty -d 'Lay the JSON of %j and %J out on several lines'
+complete -c midge_sub -s w -l watch -d 'Show the last message of each topic in a line of its own. On a terminal the topics are a tree, with the rate of each and retained payloads in another colour; with -F, --json or --csv, and into a file or pipe, there is one line for each, which is written again where it is'
+complete -c midge_sub -l message-rate -d 'Print how many messages there were, each second, instead of the messages'
 complete -c midge_sub -l ws -d 'Speak MQTT over WebSocket'
 complete -c midge_sub -s S -d 'Look up the brokers of the domain -h in its DNS SRV records. Needs a build with the feature srv'
 complete -c midge_sub -l nodelay -d 'Send small packets at once (TCP_NODELAY). They always are; the option is there for scripts'
+complete -c midge_sub -l retry -d 'Go on trying when the first attempt to connect fails for a reason that may pass. Between two attempts passes a random time, which grows from one second to thirty'
 complete -c midge_sub -l tls-use-os-certs -d 'Trust the authorities of the system; with --cafile or --capath, those too. It turns TLS on, as port 8883 does by itself'
 complete -c midge_sub -l insecure -d 'Do not check that the broker\'s certificate is for the host; everything else is checked. Whoever has a certificate of a trusted authority can then pose as the broker'
 complete -c midge_sub -l insecure-accept-any-certificate -d 'Check nothing about the broker\'s certificate. Anybody on the way can then pose as the broker, and read and change everything'
 complete -c midge_sub -l no-tls -d 'No TLS, whatever the other options and the port say'
-complete -c midge_sub -s c -l disable-clean-session -d 'Keep the session on the broker: subscriptions and messages that arrive while the client is away. Needs -i'
+complete -c midge_sub -s c -l disable-clean-session -d 'Keep the session on the broker: subscriptions and messages that arrive while the client is away. In MQTT 5 it never expires unless -x says when. Needs -i'
+complete -c midge_sub -l pw-prompt -d 'Ask for the password on the terminal'
 complete -c midge_sub -l will-retain -d 'Retain the will'
 complete -c midge_sub -s d -l debug -d 'Print each packet sent and received, on standard output'
 complete -c midge_sub -l quiet -d 'Print no errors; the exit code still tells'
