@@ -43,8 +43,6 @@ pub(super) struct Dispatch {
     pub(super) responses: Option<Box<Responses>>,
     /// Queues with more in them than they are meant for.
     overfull: Vec<Arc<Queue>>,
-    /// A stream was full whose consumer wants the connection to be closed then.
-    pub(super) overrun: bool,
     flushes: Vec<Flush>,
     /// What few clients need; absent while there is nothing in it.
     rare: Option<Box<Rare>>,
@@ -177,7 +175,6 @@ impl Dispatch {
             inbox,
             responses: None,
             overfull: Vec::new(),
-            overrun: false,
             flushes: Vec::new(),
             rare: None,
             pending_bytes: 0,

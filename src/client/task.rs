@@ -280,7 +280,7 @@ impl Task {
             let reason = ReasonCode::DISCONNECT_WITH_WILL;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
-        if self.dispatch.overrun && self.farewell.is_none() {
+        if self.dispatch.connection.overrun && self.farewell.is_none() {
             let reason = ReasonCode::QUOTA_EXCEEDED;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }

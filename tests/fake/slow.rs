@@ -141,3 +141,18 @@ async fn each_subscription_has_its_own_way() {
     assert!(inbox.try_next().is_none());
     assert_eq!(client.stats().messages_dropped, 7);
 }
+
+#[tokio::test]
+async fn a_broker_that_closes_a_connection_first_is_gone_to_again() {
+    let script = Script::listen().await;
+    let builder = with_inbox(&script, Version::V311, Slow::Disconnect);
+    let (client, mut inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+    let messages: Vec<_> = (1..=4).map(|n| publish(Version::V311, 1, "a", n)).collect();
+    peer.send(&messages.join("")).await;
+    peer.finish().await;
+    drop(peer);
+    let mut peer = script.accept_with("20 02 00 00").await;
+    state(&client, |state| matches!(state, State::Connected(_))).await;
+    payloads(&mut inbox, 3).await;
+    settle(&client, &mut peer).await;
+}

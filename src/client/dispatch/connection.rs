@@ -24,6 +24,8 @@ pub(in crate::client) struct Connection {
     pub(in crate::client) attempts: u32,
     /// When the broker accepted it, if it has.
     pub(in crate::client) accepted_at: Option<Instant>,
+    /// A stream was full whose consumer wants the connection to be closed then.
+    pub(in crate::client) overrun: bool,
     /// Why the session ended it.
     pub(in crate::client) end: Option<Box<End>>,
     /// What the authenticator found wrong.

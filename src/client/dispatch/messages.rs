@@ -45,14 +45,14 @@ impl Dispatch {
         let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
         // Somebody should have it and cannot: it stays with the broker.
         let mut missing = false;
-        let Dispatch { hooks, router, inbox, overfull, overrun, shared, .. } = self;
+        let Dispatch { hooks, router, inbox, overfull, connection, shared, .. } = self;
         let were_overfull = overfull.len();
         let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
             Pushed::Abandoned => false,
             Pushed::Overrun { dropped } => {
                 shared.counters.messages_dropped.add(dropped);
                 missing |= dropped == 0;
-                *overrun = true;
+                connection.overrun = true;
                 true
             }
             Pushed::Kept { dropped, overfull: is_overfull } => {

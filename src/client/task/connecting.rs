@@ -243,7 +243,7 @@ impl Task {
             };
         }
         if matches!(end, Some(End::Requested)) {
-            return self.requested_outcome(served, connection.accepted_at);
+            return self.requested_outcome(served, connection.accepted_at, connection.overrun);
         }
         if let (Served::Aborted, None) = (&served, connection.accepted_at) {
             return Outcome::Stopped;
@@ -294,7 +294,12 @@ impl Task {
     }
 
     /// The end that this side wanted, whether or not the broker has heard of it.
-    fn requested_outcome(&mut self, served: Served, accepted_at: Option<Instant>) -> Outcome {
+    fn requested_outcome(
+        &mut self,
+        served: Served,
+        accepted_at: Option<Instant>,
+        overrun: bool,
+    ) -> Outcome {
         let sent = match served {
             Served::Link(LinkEnd::Failed(error)) => {
                 Err(DisconnectError::Lost(Some(Arc::new(error))))
@@ -304,7 +309,6 @@ impl Task {
             }
             Served::Link(LinkEnd::Closed) => Ok(()),
         };
-        let overrun = std::mem::take(&mut self.dispatch.overrun);
         if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
             && let Some(done) = done.take()
         {
