@@ -211,11 +211,12 @@ impl Task {
         link: &mut Link,
         deadline: Option<Instant>,
     ) -> Poll<Served> {
+        let mut leaving = false;
         loop {
             let now = now();
             // The session refuses commands while it closes its link: they wait for the next one.
             let mut next_expiry = None;
-            if self.dispatch.connection.end.is_none() {
+            if !leaving && self.dispatch.connection.end.is_none() {
                 next_expiry = self.take_commands(cx, now);
                 self.handle_timeout(now);
                 if let Some(Farewell::Aborted) = self.farewell {
@@ -237,7 +238,8 @@ impl Task {
                 return Poll::Ready(Served::Aborted);
             }
             if self.dispatch.connection.end.is_none() {
-                if self.poll_farewell(now) || was_full && self.dispatch.wants_input() {
+                leaving = self.poll_farewell(now);
+                if leaving || was_full && self.dispatch.wants_input() {
                     continue;
                 }
                 if self.dispatch.connection.accepted_at.is_none() {

@@ -1,9 +1,13 @@
 //! Consumers that are too slow, and each way to deal with them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use midge::client::{DisconnectCause, State};
-use midge::{Acks, Client, ClientBuilder, Inbox, Reconnect, Slow, Subscription, Version};
+use midge::{
+    Acks, Client, ClientBuilder, Flow, Inbox, QoS, Reconnect, Slow, Subscription, Version,
+};
 
 use crate::support::{Peer, Script};
 use crate::{VERSIONS, accepted, builder, connack, connected, settle, soon, state};
@@ -155,4 +159,32 @@ async fn a_broker_that_closes_a_connection_first_is_gone_to_again() {
     state(&client, |state| matches!(state, State::Connected(_))).await;
     payloads(&mut inbox, 3).await;
     settle(&client, &mut peer).await;
+}
+
+#[tokio::test]
+async fn what_is_published_while_the_connection_is_closed_waits_for_the_next_one() {
+    let script = Script::listen().await;
+    let failed = Arc::new(AtomicUsize::new(0));
+    let builder = with_inbox(&script, Version::V311, Slow::Disconnect)
+        .on_message(|_, handle| {
+            drop(handle.publish("b", "1").qos(QoS::AtLeastOnce).try_enqueue().unwrap());
+            Flow::Continue
+        })
+        .on_publish({
+            let failed = Arc::clone(&failed);
+            move |_, result, _| {
+                failed.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
+            }
+        });
+    let (client, _inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+    let messages: Vec<_> = (1..=4).map(|n| publish(Version::V311, 1, "a", n)).collect();
+    peer.send(&messages.join("")).await;
+    peer.expect_end().await;
+    drop(peer);
+    let mut peer = script.accept_with("20 02 00 00").await;
+    state(&client, |state| matches!(state, State::Connected(_))).await;
+    for n in 1..=4 {
+        peer.expect(&format!("32 06 0001 'b' 000{n} '1'")).await;
+    }
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
 }
