@@ -160,6 +160,14 @@ impl Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        if *self.left.get_mut() > 0 {
+            self.shared.mailbox.send(Command::Forsake { handle: self.handle });
+        }
+    }
+}
+
 fn check(properties: &Properties) -> Result<(), RefusedReason> {
     Ok(properties.check(PropertyOwner::Packet(PacketType::PubAck))?)
 }

@@ -59,6 +59,10 @@ pub(super) enum Command {
         /// Reason string and user properties.
         properties: Option<Box<Properties>>,
     },
+    /// Nobody will acknowledge a message any more.
+    Forsake {
+        handle: AckHandle,
+    },
     /// Responses will come at this topic.
     Respond {
         topic: TopicName,

@@ -401,6 +401,7 @@ impl Task {
                 let acknowledged = self.session.ack_with(now, handle, reason, properties);
                 debug_assert!(acknowledged.is_ok(), "checked by AckHandle");
             }
+            Command::Forsake { handle } => self.session.forsake(handle),
             Command::Respond { topic } => self.dispatch.await_responses(topic),
             Command::AwaitResponse { correlation, done } => {
                 if let Some(responses) = &mut self.dispatch.responses {

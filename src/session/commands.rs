@@ -136,6 +136,17 @@ impl Session {
         Ok(())
     }
 
+    /// Takes note that nobody will acknowledge a message that was answered with [`Verdict::Hold`]: it
+    /// holds back the acknowledgements after it until the link is lost, and is handed over again
+    /// when it comes on another one.
+    ///
+    /// [`Verdict::Hold`]: super::Verdict::Hold
+    pub fn forsake(&mut self, handle: AckHandle) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.incoming.forsake(handle);
+        }
+    }
+
     /// Ends the connection: DISCONNECT becomes the last output and
     /// [`Event::Closing`](super::Event::Closing) follows. What is queued or in flight stays with
     /// the session. Without a link only the event comes.

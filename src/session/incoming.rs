@@ -69,6 +69,9 @@ struct ExactlyOnce {
 enum Phase {
     /// Handed over; the application holds the acknowledgement, which it knows by this handle.
     Held(AckHandle),
+    /// Handed over, and nobody will acknowledge it: when it comes on another link, it is handed over
+    /// again.
+    Forsaken,
     /// The application has decided before the link was lost, or while it was down: answer the
     /// redelivery with this.
     Decided(Answer),
@@ -191,7 +194,7 @@ impl Incoming {
         let answer = match &known.phase {
             Phase::Received => Some(ReasonCode::SUCCESS.into()),
             Phase::Decided(answer) => Some(answer.clone()),
-            Phase::Held(_) => None,
+            Phase::Held(_) | Phase::Forsaken => None,
         };
         known.waiting = Some(serial);
         let qos = QoS::ExactlyOnce;
@@ -265,6 +268,19 @@ impl Incoming {
         }
     }
 
+    /// Nobody will acknowledge a message. One of QoS 1 is delivered again in any case.
+    pub(super) fn forsake(&mut self, handle: AckHandle) {
+        let Some(message) = self.exactly_once.get_mut(&handle.packet_id) else { return };
+        if message.phase != Phase::Held(handle) {
+            return;
+        }
+        if message.link == self.link {
+            message.phase = Phase::Forsaken;
+        } else {
+            self.exactly_once.remove(&handle.packet_id);
+        }
+    }
+
     /// The link is gone: what it had not acknowledged will be delivered again. `link` is the number
     /// of the next one.
     pub(super) fn handle_disconnected(&mut self, link: u16) {
@@ -282,6 +298,7 @@ impl Incoming {
             }
         }
         decided.into_iter().for_each(|change| self.tell(change));
+        self.exactly_once.retain(|_, message| message.phase != Phase::Forsaken);
         self.first_serial = 0;
         self.link = link;
         self.quota_used = 0;

@@ -246,3 +246,32 @@ async fn a_handle_outlives_its_client() {
     handle.ack();
     assert_eq!(message.payload(), "1");
 }
+
+#[tokio::test]
+async fn a_qos_2_message_that_nobody_will_acknowledge_comes_again() {
+    for early in [true, false] {
+        let script = Script::listen().await;
+        let builder = builder(&script, Version::V311)
+            .acks(Acks::Manual)
+            .clean_start(false)
+            .reconnect(Reconnect::Backoff { first: Duration::ZERO, max: Duration::ZERO });
+        let (client, mut inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+        peer.send("34 06 0001 'a' 0001 '1'").await;
+        let message = soon(inbox.next()).await.unwrap();
+        let mut kept = Some(message);
+        if early {
+            kept = None;
+            settle(&client, &mut peer).await;
+        }
+        peer.reset();
+        let mut peer = script.accept_with("20 02 01 00").await;
+        soon(client.connected()).await.unwrap();
+        drop(kept);
+        settle(&client, &mut peer).await;
+        peer.send("3C 06 0001 'a' 0001 '1'").await;
+        let message = soon(inbox.next()).await.unwrap();
+        assert_eq!(message.payload(), "1");
+        message.ack();
+        peer.expect("50 02 0001").await;
+    }
+}

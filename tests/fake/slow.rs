@@ -147,6 +147,27 @@ async fn each_subscription_has_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_qos_2_message_without_room_comes_again() {
+    let script = Script::listen().await;
+    let builder = with_inbox(&script, Version::V311, Slow::Disconnect).clean_start(false);
+    let (client, mut inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+    for n in 1..=4 {
+        peer.send(&publish(Version::V311, 2, "a", n)).await;
+    }
+    peer.expect_end().await;
+    drop(peer);
+    let mut peer = script.accept_with("20 02 01 00").await;
+    state(&client, |state| matches!(state, State::Connected(_))).await;
+    let seen = payloads(&mut inbox, 3).await;
+    assert_eq!(seen, [("1".into(), 0), ("2".into(), 0), ("3".into(), 0)]);
+    for n in 1..=4 {
+        peer.send(&publish(Version::V311, 2, "a", n).replacen("34", "3C", 1)).await;
+    }
+    assert_eq!(payloads(&mut inbox, 1).await, [("4".into(), 0)]);
+    peer.expect("50 02 0001 50 02 0002 50 02 0003 50 02 0004").await;
+}
+
+#[tokio::test]
 async fn a_broker_that_closes_a_connection_first_is_gone_to_again() {
     let script = Script::listen().await;
     let builder = with_inbox(&script, Version::V311, Slow::Disconnect);
