@@ -100,6 +100,11 @@ impl AckHandle {
         }
     }
 
+    /// Tells the client that there is room for more messages.
+    pub(super) fn made_room(&self) {
+        self.held.shared.mailbox.wake();
+    }
+
     /// Leaves the message unacknowledged.
     pub(super) fn forget(self) {
         self.decided.store(true, Ordering::Release);

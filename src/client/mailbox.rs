@@ -316,6 +316,12 @@ impl Mailbox {
         next.inspect(Waker::wake_by_ref);
     }
 
+    /// Has the driver look again at what holds it up.
+    pub(super) fn wake(&self) {
+        let driver = self.lock().driver.take();
+        driver.inspect(Waker::wake_by_ref);
+    }
+
     /// Asks the driver to stop reading the socket, or to resume.
     pub(super) fn set_reading_paused(&self, paused: bool) {
         let mut state = self.lock();

@@ -78,7 +78,7 @@ impl Consumer {
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.queue.lock();
-        if let Some(message) = state.pop() {
+        if let Some(message) = self.queue.take(&mut state) {
             drop(state);
             return Poll::Ready(Some(self.queue.hand_out(message)));
         }
@@ -93,7 +93,7 @@ impl Consumer {
     }
 
     pub(super) fn try_next(&mut self) -> Option<Message> {
-        let message = self.queue.lock().pop();
+        let message = self.queue.take(&mut self.queue.lock());
         message.map(|message| self.queue.hand_out(message))
     }
 }
@@ -102,12 +102,16 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.abandoned = true;
+        let was_over = self.queue.is_over(&state);
         let (droppable, held) =
             (std::mem::take(&mut state.droppable), std::mem::take(&mut state.held));
         state.bytes = 0;
         drop(state);
         // Their acknowledgements go to the mailbox, which has a lock of its own.
         for entry in droppable.into_iter().chain(held) {
+            if was_over && let Some(handle) = &entry.message.ack {
+                handle.made_room();
+            }
             match entry.message.ack {
                 Some(handle) if self.is_final || self.queue.acks == Acks::OnTake => handle.ack(),
                 Some(handle) => handle.forget(),
@@ -244,8 +248,19 @@ impl Queue {
         self.is_over(&state)
     }
 
+    /// Takes the next message, and says whether the queue is back within its bound with that.
+    fn take(&self, state: &mut State) -> Option<(Message, bool)> {
+        let was_over = self.is_over(state);
+        let message = state.pop()?;
+        Some((message, was_over && !self.is_over(state)))
+    }
+
     /// Lets go of a message, with its acknowledgement where that is not left to the consumer.
-    fn hand_out(&self, mut message: Message) -> Message {
+    fn hand_out(&self, (mut message, caught_up): (Message, bool)) -> Message {
+        // Where more is held than the bound, nothing is that could be dropped.
+        if caught_up && let Some(handle) = &message.ack {
+            handle.made_room();
+        }
         if self.acks == Acks::OnTake
             && let Some(handle) = message.ack.take()
         {

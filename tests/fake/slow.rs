@@ -209,3 +209,44 @@ async fn what_is_published_while_the_connection_is_closed_waits_for_the_next_one
     }
     assert_eq!(failed.load(Ordering::Relaxed), 0);
 }
+
+/// Four messages for an inbox with room for three: the client stops reading.
+async fn overfull(acks: Acks) -> (Client, Inbox, Peer) {
+    let script = Script::listen().await;
+    let builder = with_inbox(&script, Version::V311, Slow::HoldAck).acks(acks);
+    let (client, inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+    let messages: Vec<_> = (1..=4).map(|n| publish(Version::V311, 1, "a", n)).collect();
+    peer.send(&messages.join("")).await;
+    while client.stats().messages_received < 4 {
+        tokio::task::yield_now().await;
+    }
+    (client, inbox, peer)
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_the_consumer_has_caught_up_though_it_acknowledges_nothing() {
+    for acks in [Acks::Manual, Acks::OnDrop] {
+        let (_client, mut inbox, mut peer) = overfull(acks).await;
+        peer.send(&publish(Version::V311, 1, "a", 5)).await;
+        let mut batch = Vec::new();
+        for _ in 1..=5 {
+            batch.push(soon(inbox.next()).await.unwrap());
+        }
+        drop(batch);
+    }
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_the_consumer_is_gone() {
+    for acks in [Acks::Manual, Acks::OnDrop, Acks::OnTake] {
+        let (client, inbox, mut peer) = overfull(acks).await;
+        peer.send(&publish(Version::V311, 0, "a", 5)).await;
+        drop(inbox);
+        let all = async {
+            while client.stats().messages_received < 5 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(all).await;
+    }
+}
