@@ -107,7 +107,9 @@ impl Outgoing {
             && let Some(entry) = self.window.get_mut(self.window.next_sequence() - 1)
         {
             entry.phase = phase;
-            self.released_count += 1;
+            if let Phase::Comp(order) = phase {
+                self.released_count = self.released_count.max(order + 1);
+            }
         }
     }
 

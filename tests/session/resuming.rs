@@ -1,5 +1,10 @@
 //! How long a session lasts, and what is left of it on the next connection.
 
+use std::sync::Arc;
+
+use midge::codec::PacketId;
+use midge::session::{Change, Ledger, Session};
+
 use crate::support::*;
 
 fn expiring(seconds: u32) -> Config {
@@ -192,4 +197,43 @@ fn a_connack_that_was_lost_may_have_said_that_the_session_is_new() {
         client.receive(&publish(0x34));
         assert_eq!(client.messages.len(), 1, "not even without the DUP it should have");
     }
+}
+
+/// A session that goes on where another process left off with these changes, each for a QoS 2
+/// message that was admitted.
+fn restored(tickets: u64, changes: &[Change]) -> Client {
+    let mut ledger = Ledger::new();
+    for ticket in 1..=tickets {
+        let mut message = message(b"");
+        message.qos = 2.try_into().unwrap();
+        ledger.admit(Ticket::new(ticket), message, None);
+    }
+    ledger.apply(Change::Connected { expiry: u32::MAX });
+    for &change in changes {
+        ledger.apply(change);
+    }
+    let mut config = lasting(V3);
+    config.durable = true;
+    let mut client = Client::new(config.clone());
+    client.session = Session::restore(Arc::new(config), "c", 0, client.now, ledger);
+    client
+}
+
+#[test]
+fn mqtt_4_6_0_4_pubrels_of_an_earlier_process_stay_before_later_ones() {
+    let ticket = Ticket::new;
+    let mut changes = Vec::new();
+    for n in 1..=6 {
+        let packet_id = PacketId::new(n).unwrap();
+        changes.push(Change::Sent { ticket: ticket(n.into()), packet_id });
+    }
+    changes.extend([6, 1, 2, 3, 5].map(|n| Change::Released { ticket: ticket(n) }));
+    changes.extend([6, 1, 2, 3].map(|n| Change::Finished { ticket: ticket(n) }));
+    let mut client = restored(6, &changes);
+    let present = [0x20, 2, 1, 0];
+    let again = reconnect(&mut client, &present);
+    assert!(again.starts_with(b"\x62\x02\0\x05"), "{again:?}");
+    client.receive(b"\x50\x02\0\x04");
+    assert_eq!(client.output(), b"\x62\x02\0\x04");
+    assert_eq!(reconnect(&mut client, &present), b"\x62\x02\0\x05\x62\x02\0\x04");
 }
