@@ -140,6 +140,7 @@ impl Incoming {
             inbox.message(Received { publish, ack: None });
             return Ok(());
         };
+        let mut replaces = false;
         if qos == QoS::ExactlyOnce
             && let Some(known) = self.exactly_once.get(&packet_id)
         {
@@ -147,8 +148,14 @@ impl Incoming {
             if !(self.in_doubt && !publish.dup && known.link != self.link) {
                 return self.handle_repeated(packet_id, config, control);
             }
+            replaces = true;
         }
         self.quota_used = self.more_quota(config)?;
+        if replaces {
+            // Another process must not take the new message for the old one.
+            self.exactly_once.remove(&packet_id);
+            self.changes.iter_mut().for_each(|all| all.push(Change::Completed { packet_id }));
+        }
         let serial = self.next_serial();
         let handle = AckHandle { serial, link: self.link, packet_id };
         let reason = match inbox.message(Received { publish, ack: Some(handle) }) {

@@ -1,5 +1,7 @@
 //! Messages from the broker.
 
+use midge::session::{Ledger, Message};
+
 use crate::support::*;
 
 #[test]
@@ -217,4 +219,29 @@ fn a_decision_that_waits_its_turn_outlives_the_link() {
         assert_eq!(client.output(), b"\x50\x02\0\x02");
         assert_eq!(client.messages.len(), 2);
     }
+}
+
+#[test]
+fn an_identifier_that_stands_for_a_new_message_is_not_stored_as_the_old_one() {
+    let mut config = lasting(V3);
+    config.durable = true;
+    let mut client = online(config, CK3);
+    client.receive(b"\x34\x05\0\x01t\0\x07");
+    assert_eq!(client.output(), b"\x50\x02\0\x07");
+    // A CONNECT without an answer: the broker may have begun a new session.
+    client.disconnect();
+    client.connect();
+    client.output();
+    client.verdict = Verdict::Hold;
+    reconnect(&mut client, &[0x20, 2, 1, 0]);
+    client.receive(b"\x34\x05\0\x01t\0\x07");
+    assert_eq!(client.messages.len(), 2);
+    // A process that ends here must take the message when it comes again.
+    let mut ledger = Ledger::<Message>::new();
+    for event in &client.events {
+        if let Event::Store(change) = event {
+            ledger.apply(*change);
+        }
+    }
+    assert!(ledger.received.is_empty());
 }
