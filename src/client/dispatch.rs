@@ -78,7 +78,9 @@ enum Pending {
     /// Sent for a stream that was dropped; nobody waits, and it took no room.
     Farewell,
     /// A message whose waiter was told that it has expired, while it is on its way.
-    Unheard,
+    Unheard {
+        bytes: usize,
+    },
 }
 
 /// When a message ends, whether it is confirmed or not.
@@ -280,10 +282,15 @@ impl Dispatch {
     /// Tells the waiter of a message; one that was sent goes on being delivered without it.
     fn expired(&mut self, ticket: Ticket, message: Option<Box<OutgoingMessage>>) {
         let sent = message.is_none();
-        self.published(ticket, Err(PublishError::Expired { message }));
-        if sent {
-            self.rare.get_or_insert_default().unheard_count += 1;
-            self.pending.insert(ticket, Pending::Unheard);
+        let bytes = self.told(ticket, Err(PublishError::Expired { message }));
+        match bytes {
+            // It takes its room for as long as it is on its way.
+            Some(bytes) if sent => {
+                self.rare.get_or_insert_default().unheard_count += 1;
+                self.pending.insert(ticket, Pending::Unheard { bytes });
+            }
+            Some(bytes) => self.free(bytes),
+            None => {}
         }
     }
 
@@ -416,11 +423,17 @@ impl Dispatch {
     }
 
     pub(super) fn published(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) {
-        if let Some(Pending::Unheard) = self.pending.get(&ticket) {
+        if let Some(&Pending::Unheard { bytes }) = self.pending.get(&ticket) {
             self.pending.remove(&ticket);
             self.rare.get_or_insert_default().unheard_count -= 1;
-            return; // It was told as expired.
+            self.free(bytes);
+        } else if let Some(bytes) = self.told(ticket, result) {
+            self.free(bytes);
         }
+    }
+
+    /// Tells of the end of a message. Returns the room that it has taken, if it was pending.
+    fn told(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) -> Option<usize> {
         self.hooks.on_publish(ticket, &result);
         let counters = &self.shared.counters;
         match &result {
@@ -444,14 +457,15 @@ impl Dispatch {
         if let Some(Rare { drain: Some(drain), .. }) = self.rare.as_deref_mut() {
             drain.note(&result);
         }
-        if let Some(Pending::Publish { bytes, expiry, done }) = self.take_pending(ticket) {
-            if let (Some(expiry), Some(rare)) = (expiry, &mut self.rare) {
-                rare.expiries.remove(&(expiry.next, ticket));
-            }
-            self.free(bytes);
-            // Nobody may be waiting any more.
-            let _ = done.map(|done| done.send(result));
+        let Some(Pending::Publish { bytes, expiry, done }) = self.take_pending(ticket) else {
+            return None;
+        };
+        if let (Some(expiry), Some(rare)) = (expiry, &mut self.rare) {
+            rare.expiries.remove(&(expiry.next, ticket));
         }
+        // Nobody may be waiting any more.
+        let _ = done.map(|done| done.send(result));
+        Some(bytes)
     }
 
     pub(super) fn subscribed(

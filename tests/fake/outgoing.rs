@@ -450,3 +450,19 @@ async fn an_aborted_client_says_nothing() {
     client.abort();
     assert!(matches!(closed(&client).await, CloseReason::User));
 }
+
+#[tokio::test]
+async fn a_message_under_way_takes_room_although_its_time_is_up() {
+    let script = Script::listen().await;
+    let builder = builder(&script, Version::V311).outgoing(queue(1, Overflow::Wait, Offline::Keep));
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let sent = client.publish("t", "1").qos(QoS::AtLeastOnce).deadline(SHORT).try_enqueue();
+    expect_payloads(&mut peer, &["1"]).await;
+    let error = soon(sent.unwrap()).await.unwrap_err();
+    assert!(matches!(error, PublishError::Expired { message: None }), "{error}");
+    let more = client.publish("t", "2").qos(QoS::AtLeastOnce);
+    let error = more.try_enqueue().unwrap_err();
+    assert!(matches!(error, EnqueueError::Full(_)), "{error}");
+    peer.send("40 02 0001").await;
+    soon(client.publish("t", "3").qos(QoS::AtMostOnce)).await.unwrap();
+}
