@@ -419,11 +419,7 @@ impl State {
 impl State {
     /// Whether a command may be admitted if there is room.
     fn check(&self, ask: Ask) -> Result<(), NotAdmitted> {
-        let refused_offline = match (self.room.limit.offline, ask.qos) {
-            (Offline::Keep, _) | (_, None) => false,
-            (Offline::RefuseQos0, Some(qos)) => qos == QoS::AtMostOnce,
-            (Offline::Refuse, Some(_)) => true,
-        };
+        let refused_offline = ask.qos.is_some_and(|qos| self.room.limit.offline.refuses(qos));
         if self.closed || self.draining && ask.qos.is_some() {
             Err(NotAdmitted::Closed)
         } else if ask.deadline.is_some_and(|deadline| deadline <= now()) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 
-use crate::codec::{Properties, Property, PropertyValue, Version};
+use crate::codec::{Properties, Property, PropertyValue, QoS, Version};
 use crate::driver;
 #[cfg(feature = "socks5")]
 use crate::net::Proxy;
@@ -161,6 +161,17 @@ pub enum Offline {
     /// All are refused, and end when the connection is lost before they were sent. What was sent
     /// with QoS 1 or 2 is sent again on the next connection all the same.
     Refuse,
+}
+
+impl Offline {
+    /// Whether a message does not wait for a connection.
+    pub(super) fn refuses(self, qos: QoS) -> bool {
+        match self {
+            Offline::Keep => false,
+            Offline::RefuseQos0 => qos == QoS::AtMostOnce,
+            Offline::Refuse => true,
+        }
+    }
 }
 
 impl Default for OutgoingQueue {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::Instrument;
 
-use crate::codec::{Properties, QoS, ReasonCode};
+use crate::codec::{Properties, ReasonCode};
 use crate::driver::{Link, LinkInbox, Scratch};
 use crate::net;
 use crate::session::{
@@ -345,13 +345,11 @@ impl Task {
 
     /// Ends the messages that are not to wait for another connection.
     fn refuse_unsent(&mut self) {
-        let refused = match self.shared.mailbox.limit().offline {
-            Offline::Keep => return,
-            Offline::RefuseQos0 => {
-                self.session.take_unsent(|message| message.qos == QoS::AtMostOnce)
-            }
-            Offline::Refuse => self.session.take_unsent(|_| true),
-        };
+        let offline = self.shared.mailbox.limit().offline;
+        if offline == Offline::Keep {
+            return;
+        }
+        let refused = self.session.take_unsent(|message| offline.refuses(message.qos));
         self.dispatch.store_changes(&mut self.session);
         for (ticket, message) in refused {
             self.dispatch.published(ticket, Err(PublishError::Offline(Box::new(message))));
@@ -362,9 +360,19 @@ impl Task {
         match command {
             Command::Publish { ticket, message, deadline, done } => {
                 let expiry = Expiry::new(now, message.expiry(), deadline);
+                let refused_offline = !self.session.is_connected()
+                    && !self.dispatch.ending
+                    && self.shared.mailbox.limit().offline.refuses(message.qos);
                 self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, done);
                 self.publish(now, ticket, message);
                 let limit = self.shared.mailbox.limit();
+                // It was admitted while there was a connection.
+                if refused_offline
+                    && let Some(message) = self.dispatch.take_back(&mut self.session, ticket)
+                {
+                    let error = PublishError::Offline(Box::new(message));
+                    self.dispatch.published(ticket, Err(error));
+                }
                 if limit.overflow == Overflow::DropOldest {
                     self.make_room(limit);
                 }

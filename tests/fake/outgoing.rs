@@ -1,6 +1,7 @@
 //! What becomes of messages that are not sent at once: deadlines, second thoughts, full queues, and
 //! the time without a connection.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midge::client::{
@@ -8,7 +9,7 @@ use midge::client::{
     RequestError, State, TooLate,
 };
 use midge::{
-    Client, Delivery, Properties, Property, PropertyValue, QoS, Reconnect, TopicName, Version,
+    Client, Delivery, Flow, Properties, Property, PropertyValue, QoS, Reconnect, TopicName, Version,
 };
 
 use crate::support::{Peer, Script};
@@ -465,4 +466,28 @@ async fn a_message_under_way_takes_room_although_its_time_is_up() {
     assert!(matches!(error, EnqueueError::Full(_)), "{error}");
     peer.send("40 02 0001").await;
     soon(client.publish("t", "3").qos(QoS::AtMostOnce)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_admitted_as_the_connection_went_is_refused_too() {
+    let script = Script::listen().await;
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let builder = builder(&script, Version::V311)
+        .outgoing(queue(9, Overflow::Wait, Offline::Refuse))
+        .reconnect(Reconnect::Backoff { first: LONG, max: LONG })
+        .on_message(|_, handle| {
+            drop(handle.publish("t", "late").qos(QoS::AtLeastOnce).try_enqueue().unwrap());
+            Flow::Taken
+        })
+        .on_publish({
+            let ends = Arc::clone(&ends);
+            move |_, result, _| ends.lock().unwrap().push(result.clone().unwrap_err())
+        });
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    peer.send("30 03 0001 'a'").await;
+    peer.finish().await;
+    state(&client, |state| matches!(state, State::Waiting { .. })).await;
+    soon(client.flush()).await.unwrap();
+    let ends = ends.lock().unwrap();
+    assert!(matches!(&ends[..], [PublishError::Offline(_)]), "{ends:?}");
 }
