@@ -491,3 +491,23 @@ async fn what_was_admitted_as_the_connection_went_is_refused_too() {
     let ends = ends.lock().unwrap();
     assert!(matches!(&ends[..], [PublishError::Offline(_)]), "{ends:?}");
 }
+
+#[tokio::test]
+async fn a_drain_outlives_a_connection() {
+    let script = Script::listen().await;
+    let builder = builder(&script, Version::V311)
+        .reconnect(Reconnect::Backoff { first: Duration::ZERO, max: Duration::ZERO });
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let _delivery = at_least_once(&client, "1");
+    expect_payloads(&mut peer, &["1"]).await;
+    let (report, ()) = tokio::join!(soon(client.drain(LONG)), async {
+        tokio::task::yield_now().await;
+        peer.reset();
+        let mut peer = script.accept_with(connack(Version::V311)).await;
+        let packet = peer.packet().await;
+        assert_eq!(packet[0] & 0xF0, 0x30);
+        peer.send(&format!("40 02 {:02X}{:02X}", packet[5], packet[6])).await;
+        peer.expect("E0 00").await;
+    });
+    assert_eq!(report.unwrap().confirmed, 1);
+}

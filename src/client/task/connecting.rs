@@ -176,8 +176,9 @@ impl Task {
                 self.attempts = 0;
                 let ours = cause.by() == DisconnectedBy::User && cause.is_final();
                 let planned = self.dialing.handle_loss(&cause, accepted_at, now());
-                let planned = planned.filter(|_| self.farewell.is_none());
-                let delay = if ours || self.farewell.is_some() {
+                let leaving = self.is_leaving();
+                let planned = planned.filter(|_| !leaving);
+                let delay = if ours || leaving {
                     planned
                 } else {
                     self.dispatch.hooks.on_retry(Failure::Disconnect(&cause), planned)
@@ -206,6 +207,16 @@ impl Task {
             }
             Ok(delay) => ControlFlow::Continue(delay),
             Err(reason) => ControlFlow::Break(reason),
+        }
+    }
+
+    /// Whether another connection would be of no use.
+    fn is_leaving(&self) -> bool {
+        match self.farewell {
+            None => false,
+            // What was admitted may still be confirmed on another one.
+            Some(Farewell::HandlesGone { by }) => now() >= by || self.dispatch.is_idle(),
+            Some(Farewell::Asked { .. } | Farewell::Aborted) => true,
         }
     }
 
