@@ -18,67 +18,110 @@ use crate::session::Backoff;
 use super::error::{ConnectError, server_reference};
 use super::info::DisconnectCause;
 
-/// How connections are made, and made again.
-pub(super) struct Dialing {
-    brokers: Brokers,
+/// How connections are to be made, and made again.
+#[derive(Clone)]
+pub(super) struct Plan {
+    /// In the order in which they are tried; at least one.
+    pub(super) brokers: Box<[Endpoint]>,
+    pub(super) follow_redirects: bool,
     pub(super) options: Arc<ConnectOptions>,
+    /// Delays grow from the first of them to the second; without them there is one attempt per
+    /// broker.
+    pub(super) delays: Option<(Duration, Duration)>,
+    pub(super) retry_first: bool,
+}
+
+impl PartialEq for Plan {
+    fn eq(&self, other: &Plan) -> bool {
+        let Plan { brokers, follow_redirects, options, delays, retry_first } = self;
+        *brokers == other.brokers
+            && *follow_redirects == other.follow_redirects
+            && Arc::ptr_eq(options, &other.options)
+            && *delays == other.delays
+            && *retry_first == other.retry_first
+    }
+}
+
+/// Decides where and when the attempts to connect are made.
+pub(super) struct Dialing {
+    /// Shared with other clients, up to the first server that has moved.
+    plan: Arc<Plan>,
     /// The client identifier, once a hook has changed that of the session.
     pub(super) client_id: Option<Box<str>>,
-    /// `None` when there are no further attempts.
-    backoff: Option<Backoff>,
-    /// The delay where only somebody's intervention can help.
-    longest_delay: Duration,
-    retry_first: bool,
+    seed: u64,
+    /// Absent while the first attempt has not failed, or its connection lasts.
+    course: Option<Box<Course>>,
     ever_connected: bool,
 }
 
+/// What has come of the attempts so far.
+struct Course {
+    /// The broker whose turn it is.
+    current: usize,
+    /// How many have failed in this round.
+    failed: usize,
+    /// Where the current one has sent this client for the time being.
+    redirect: Option<Endpoint>,
+    /// How many redirections were followed in a row.
+    hops: u8,
+    /// `None` when there are no further attempts.
+    backoff: Option<Backoff>,
+}
+
 impl Dialing {
-    /// Plans with delays that grow from `first` to `max`; without them there is one attempt per
-    /// broker.
-    pub(super) fn new(
-        brokers: Brokers,
-        options: Arc<ConnectOptions>,
-        delays: Option<(Duration, Duration)>,
-        retry_first: bool,
-        seed: u64,
-    ) -> Dialing {
-        Dialing {
-            brokers,
-            options,
-            client_id: None,
-            backoff: delays.map(|(first, max)| Backoff::new(first, max, STABLE_AFTER, seed)),
-            longest_delay: delays.map_or(Duration::ZERO, |(_, max)| max),
-            retry_first,
-            ever_connected: false,
-        }
+    pub(super) fn new(plan: Arc<Plan>, seed: u64) -> Dialing {
+        Dialing { plan, client_id: None, seed, course: None, ever_connected: false }
+    }
+
+    pub(super) fn options(&self) -> &Arc<ConnectOptions> {
+        &self.plan.options
     }
 
     /// Where the next attempt goes.
     pub(super) fn endpoint(&self) -> &Endpoint {
-        self.brokers.endpoint()
+        let brokers = &self.plan.brokers;
+        let course = self.course.as_ref();
+        let current = course.and_then(|course| brokers.get(course.current)).or(brokers.first());
+        let redirect = course.and_then(|course| course.redirect.as_ref());
+        redirect.or(current).expect("there is at least one broker")
+    }
+
+    fn course(&mut self) -> &mut Course {
+        self.course.get_or_insert_with(|| {
+            let new = |(first, max)| Backoff::new(first, max, STABLE_AFTER, self.seed);
+            let backoff = self.plan.delays.map(new);
+            Box::new(Course { current: 0, failed: 0, redirect: None, hops: 0, backoff })
+        })
+    }
+
+    /// The delay where only somebody's intervention can help.
+    fn longest_delay(&self) -> Duration {
+        self.plan.delays.map_or(Duration::ZERO, |(_, max)| max)
     }
 
     /// When the next attempt is made after one has failed; `None` if there is none.
     pub(super) fn handle_failure(&mut self, error: &ConnectError) -> Option<Duration> {
         if let Some((reference, moved)) = error.server_reference()
-            && self.brokers.redirect(reference, moved)
+            && self.redirect(reference, moved)
         {
             return Some(Duration::ZERO);
         }
         // A broker that points elsewhere without saying where may mean the others.
         let elsewhere = error.is_retryable() || is_redirection(error.reason());
-        if self.brokers.next(elsewhere) {
+        if self.next(elsewhere) {
             return Some(Duration::ZERO);
         }
-        let backoff = self.backoff.as_mut()?;
+        let (ever_connected, retry_first) = (self.ever_connected, self.plan.retry_first);
+        let longest_delay = self.longest_delay();
+        let backoff = self.course().backoff.as_mut()?;
         let retryable = error.is_retryable();
-        match (self.ever_connected, retryable) {
-            (false, true) if !self.retry_first => None,
+        match (ever_connected, retryable) {
+            (false, true) if !retry_first => None,
             (false, false) => None,
             (_, true) if error.reason().is_some_and(wants_rest) => Some(backoff.next_slow_delay()),
             (_, true) => Some(backoff.next_delay()),
             // What worked before may work again, once somebody has seen to it.
-            (true, false) => Some(self.longest_delay),
+            (true, false) => Some(longest_delay),
         }
     }
 
@@ -93,56 +136,36 @@ impl Dialing {
         if cause.is_final() {
             return None;
         }
-        let backoff = self.backoff.as_mut()?;
+        let longest_delay = self.longest_delay();
+        let course = self.course();
+        let backoff = course.backoff.as_mut()?;
         backoff.handle_connected(accepted_at);
         backoff.handle_disconnected(now);
-        let stable = now.saturating_duration_since(accepted_at) >= STABLE_AFTER;
-        self.brokers.handle_accepted(stable);
+        course.failed = 0;
+        if now.saturating_duration_since(accepted_at) >= STABLE_AFTER {
+            course.hops = 0;
+        }
         if let Some((reference, moved)) = cause.server_reference()
-            && self.brokers.redirect(reference, moved)
+            && self.redirect(reference, moved)
         {
             return Some(Duration::ZERO);
         }
-        self.brokers.go_back();
+        let course = self.course();
+        course.go_back();
+        let backoff = course.backoff.as_mut()?;
         Some(match cause {
-            DisconnectCause::Authentication(_) => self.longest_delay,
-            DisconnectCause::Server { reason, .. } if refuses_client(*reason) => self.longest_delay,
+            DisconnectCause::Authentication(_) => longest_delay,
+            DisconnectCause::Server { reason, .. } if refuses_client(*reason) => longest_delay,
             DisconnectCause::Server { reason, .. } if wants_rest(*reason) => {
                 backoff.next_slow_delay()
             }
             _ => backoff.next_delay(),
         })
     }
-}
-
-/// The brokers that a client may go to.
-pub(super) struct Brokers {
-    /// In the order in which they are tried; at least one.
-    configured: Box<[Endpoint]>,
-    current: usize,
-    /// How many have failed in this round.
-    failed: usize,
-    /// Where the current one has sent this client for the time being.
-    redirect: Option<Box<Endpoint>>,
-    follow_redirects: bool,
-    /// How many redirections were followed in a row.
-    hops: u8,
-}
-
-impl Brokers {
-    pub(super) fn new(first: Endpoint, others: Vec<Endpoint>, follow_redirects: bool) -> Brokers {
-        let configured = std::iter::once(first).chain(others).collect();
-        Brokers { configured, current: 0, failed: 0, redirect: None, follow_redirects, hops: 0 }
-    }
-
-    fn endpoint(&self) -> &Endpoint {
-        let configured = self.configured.get(self.current).or(self.configured.first());
-        self.redirect.as_deref().or(configured).expect("there is at least one broker")
-    }
 
     /// Goes to another server, if it can be made out and this has not gone on for too long.
     fn redirect(&mut self, reference: &str, moved: bool) -> bool {
-        if !self.follow_redirects || self.hops >= MAX_HOPS {
+        if !self.plan.follow_redirects || self.course().hops >= MAX_HOPS {
             return false;
         }
         let here = self.endpoint();
@@ -151,12 +174,14 @@ impl Brokers {
             return false;
         };
         tracing::info!(server = %there, moved, "the broker names another server");
-        self.hops += 1;
-        if moved && let Some(current) = self.configured.get_mut(self.current) {
+        let course = self.course();
+        course.hops += 1;
+        course.redirect = None;
+        let current = course.current;
+        if !moved {
+            course.redirect = Some(there);
+        } else if let Some(current) = Arc::make_mut(&mut self.plan).brokers.get_mut(current) {
             *current = there;
-            self.redirect = None;
-        } else {
-            self.redirect = Some(Box::new(there));
         }
         true
     }
@@ -164,25 +189,22 @@ impl Brokers {
     /// Goes to the next broker, if `elsewhere` may help and they have not all been tried in this
     /// round.
     fn next(&mut self, elsewhere: bool) -> bool {
-        if self.go_back() || !elsewhere {
+        let count = self.plan.brokers.len();
+        let course = self.course();
+        if course.go_back() || !elsewhere {
             return false;
         }
-        self.failed += 1;
-        self.current = (self.current + 1) % self.configured.len();
-        let more = self.failed < self.configured.len();
+        course.failed += 1;
+        course.current = (course.current + 1) % count;
+        let more = course.failed < count;
         if !more {
-            self.failed = 0;
+            course.failed = 0;
         }
         more
     }
+}
 
-    fn handle_accepted(&mut self, stable: bool) {
-        self.failed = 0;
-        if stable {
-            self.hops = 0;
-        }
-    }
-
+impl Course {
     /// Ends a temporary redirection; says whether there was one.
     fn go_back(&mut self) -> bool {
         self.hops = 0;
@@ -240,11 +262,14 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn dialing(brokers: &[&str], retry: bool) -> Dialing {
-        let mut endpoints = brokers.iter().map(|url| Endpoint::parse(url).unwrap());
-        let first = endpoints.next().unwrap();
-        let brokers = Brokers::new(first, endpoints.collect(), true);
-        let delays = retry.then_some((SECOND, 120 * SECOND));
-        Dialing::new(brokers, Arc::default(), delays, true, 7)
+        let plan = Plan {
+            brokers: brokers.iter().map(|url| Endpoint::parse(url).unwrap()).collect(),
+            follow_redirects: true,
+            options: Arc::default(),
+            delays: retry.then_some((SECOND, 120 * SECOND)),
+            retry_first: true,
+        };
+        Dialing::new(Arc::new(plan), 7)
     }
 
     fn refused(reason: ReasonCode, reference: Option<&str>) -> ConnectError {

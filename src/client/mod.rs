@@ -19,6 +19,7 @@
 //! | size of a packet | [`maximum_packet_size`](ClientBuilder::maximum_packet_size) | the connection is closed with PACKET_TOO_LARGE |
 
 mod acks;
+mod alike;
 mod attempt;
 mod authenticate;
 pub mod blocking;

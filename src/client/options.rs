@@ -20,8 +20,9 @@ use crate::net::{ConnectOptions, Endpoint, EndpointError};
 use crate::session::{Config, ConfigError, Session, SessionLoss, Will};
 
 use super::acks::Acks;
+use super::alike::Alike;
 use super::callbacks::{HookCaller, HookSet};
-use super::dialing::{Brokers, Dialing};
+use super::dialing::{Dialing, Plan};
 use super::error::BuildError;
 use super::handle::Handle;
 use super::info::{Counters, State};
@@ -540,7 +541,14 @@ impl ClientBuilder {
             Reconnect::Never => None,
             Reconnect::Backoff { first, max } => Some((first, max)),
         };
-        let (config, seed) = (Arc::new(config), random.hash_one("session"));
+        let plan = Plan {
+            brokers: std::iter::once(self.endpoint).chain(self.fallbacks).collect(),
+            follow_redirects: self.follow_redirects,
+            options: connect_options,
+            delays,
+            retry_first: self.retry_first_connect,
+        };
+        let (config, seed) = (CONFIG.share(config), random.hash_one("session"));
         let session = match &restored {
             Some(restored) => {
                 Session::restore(config, client_id, seed, now(), restored.ledger.clone())
@@ -552,13 +560,7 @@ impl ClientBuilder {
             session,
             HookCaller::new(self.hooks, handle),
             Arc::clone(&inbox),
-            Dialing::new(
-                Brokers::new(self.endpoint, self.fallbacks, self.follow_redirects),
-                connect_options,
-                delays,
-                self.retry_first_connect,
-                random.hash_one("backoff"),
-            ),
+            Dialing::new(PLAN.share(plan), random.hash_one("backoff")),
         );
         if let Some(restored) = restored {
             task.await_restored(&restored);
@@ -568,6 +570,10 @@ impl ClientBuilder {
         Ok((Client { shared, guard }, Inbox::new(inbox)))
     }
 }
+
+/// What clients of the same settings share.
+static CONFIG: Alike<Config> = Alike::new();
+static PLAN: Alike<Plan> = Alike::new();
 
 /// The defaults, which all clients that have them share.
 fn default_connect_options(version: Version) -> Arc<ConnectOptions> {

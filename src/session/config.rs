@@ -20,7 +20,7 @@ use super::limits::LARGEST_PACKET;
 ///
 /// Sources: MQTT 5.0 §3.1 for all that goes into CONNECT; the time-outs and queue bounds are the
 /// engine's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Protocol version. Default 3.1.1.
     pub version: Version,

@@ -55,7 +55,7 @@ impl Task {
         let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
             self.prepare().await?
         } else {
-            (self.dialing.endpoint().clone(), Arc::clone(&self.dialing.options))
+            (self.dialing.endpoint().clone(), Arc::clone(self.dialing.options()))
         };
         self.dispatch.hooks.log(LogLevel::Debug, || format!("connecting to {endpoint}"));
         let deadline = now().checked_add(options.connect_timeout);
@@ -80,7 +80,7 @@ impl Task {
 
     /// Has the hooks change the attempt.
     async fn prepare(&mut self) -> Result<(Endpoint, Arc<ConnectOptions>), Box<Outcome>> {
-        let options = (*self.dialing.options).clone();
+        let options = ConnectOptions::clone(self.dialing.options());
         let after = options.connect_timeout;
         let until = now().checked_add(after);
         let unchanged = self.dialing.client_id.as_deref().unwrap_or(self.session.client_id());
