@@ -580,7 +580,8 @@ impl LinkInbox for Dispatch {
     }
 
     fn wants_input(&self) -> bool {
-        !self.reading_paused && self.overfull.is_empty()
+        // Without its CONNACK a connection would be given up.
+        self.connection.accepted_at.is_none() || !self.reading_paused && self.overfull.is_empty()
     }
 
     fn poll_stored(&mut self, cx: &mut Context<'_>) -> bool {

@@ -250,3 +250,33 @@ async fn reading_goes_on_once_the_consumer_is_gone() {
         soon(all).await;
     }
 }
+
+#[tokio::test]
+async fn a_connection_is_made_though_nothing_more_is_to_be_read() {
+    let script = Script::listen().await;
+    let builder = with_inbox(&script, Version::V311, Slow::HoldAck);
+    let (client, mut inbox, mut peer) = accepted(&script, builder, "20 02 00 00").await;
+    for full in [true, false] {
+        if full {
+            let messages: Vec<_> = (1..=4).map(|n| publish(Version::V311, 1, "a", n)).collect();
+            peer.send(&messages.join("")).await;
+            while client.stats().messages_received < 4 {
+                tokio::task::yield_now().await;
+            }
+        } else {
+            client.pause_reading();
+        }
+        // A client that does not read learns of the end of the connection when it writes.
+        peer.reset();
+        drop(soon(client.publish("b", "").enqueue()).await);
+        peer = script.accept_with("20 02 00 00").await;
+        let connects = if full { 2 } else { 3 };
+        let all = async {
+            while client.stats().connects < connects {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(all).await;
+        while inbox.try_next().is_some() {}
+    }
+}
