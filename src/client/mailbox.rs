@@ -285,7 +285,9 @@ impl Mailbox {
         let mut state = self.lock();
         state.room.online = online;
         if state.room.limit.offline != Offline::Keep && !online {
-            state.room.waiters.iter().for_each(|waiter| waiter.waker.wake_by_ref());
+            let all = state.room.wakers(|_| true);
+            drop(state);
+            all.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -293,20 +295,20 @@ impl Mailbox {
     pub(super) fn stop_publishing(&self) {
         let mut state = self.lock();
         state.draining = true;
-        state.room.waiters.iter().for_each(|waiter| waiter.waker.wake_by_ref());
+        let all = state.room.wakers(|_| true);
+        drop(state);
+        all.into_iter().for_each(Waker::wake);
     }
 
     /// Wakes those whose time to wait for room is up, and says when the next one's is.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let state = self.lock();
-        let mut next = None;
-        for waiter in &state.room.waiters {
-            match waiter.ask.deadline {
-                Some(deadline) if deadline <= now => waiter.waker.wake_by_ref(),
-                Some(deadline) => next = Some(next.map_or(deadline, |next| deadline.min(next))),
-                None => {}
-            }
-        }
+        let waiters = state.room.waiters.iter();
+        let deadlines = waiters.filter_map(|waiter| waiter.ask.deadline);
+        let next = deadlines.filter(|deadline| *deadline > now).min();
+        let late = state.room.wakers(|ask| ask.deadline.is_some_and(|deadline| deadline <= now));
+        drop(state);
+        late.into_iter().for_each(Waker::wake);
         next
     }
 
@@ -455,6 +457,12 @@ impl Room {
         self.next_in_line()
     }
 
+    /// Those whose turn it is to look again, to be woken once the lock is no longer held.
+    fn wakers(&self, wanted: impl Fn(&Ask) -> bool) -> Vec<Waker> {
+        let waiters = self.waiters.iter().filter(|waiter| wanted(&waiter.ask));
+        waiters.map(|waiter| waiter.waker.clone()).collect()
+    }
+
     fn take(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -601,5 +609,31 @@ mod tests {
         mailbox.set_reading_paused(true);
         mailbox.set_reading_paused(true);
         assert_eq!(driver.0.load(Ordering::Relaxed), 2);
+    }
+
+    /// A task that is polled as it is woken.
+    struct Eager(Arc<Mailbox>);
+
+    impl Wake for Eager {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.state.try_lock().is_ok(), "woken with the lock held");
+        }
+    }
+
+    #[test]
+    fn nobody_is_woken_with_the_lock_held() {
+        let limit = OutgoingQueue { messages: 1, offline: Offline::Refuse, ..Default::default() };
+        let mailbox = Arc::new(Mailbox::new(limit));
+        mailbox.set_online(true);
+        assert_eq!(try_admit(&mailbox, 1), Ok(()));
+        let waker = Arc::new(Eager(Arc::clone(&mailbox))).into();
+        let deadline = Some(now() + std::time::Duration::from_secs(60));
+        let ask = Ask { bytes: 1, qos: Some(QoS::AtLeastOnce), deadline };
+        let polled = mailbox.poll_admit(&mut Context::from_waker(&waker), ask, &mut None);
+        assert!(polled.is_pending());
+        mailbox.expire(now() + std::time::Duration::from_secs(120));
+        mailbox.set_online(false);
+        mailbox.stop_publishing();
+        mailbox.close();
     }
 }
