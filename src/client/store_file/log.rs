@@ -343,8 +343,9 @@ impl Log {
     /// Puts a file in the place of this one that has only what is not finished. With `sync`, it is
     /// on the disk before that.
     ///
-    /// On an error the log goes on as it is.
-    pub(super) fn compact(&mut self, sync: bool) -> Result<(), StoreError> {
+    /// On an error the log goes on as it is. `Some` says why the new file, although it is in place,
+    /// may not be there after a power failure.
+    pub(super) fn compact(&mut self, sync: bool) -> Result<Option<StoreError>, StoreError> {
         // Not again before the file has grown as much, whether it succeeds or not.
         self.compact_at = (self.length * 2).max(COMPACT_FROM);
         let path = self.compact_path();
@@ -352,7 +353,7 @@ impl Log {
         if result.is_err() {
             let _ = fs::remove_file(&path);
         }
-        let (file, length, places) =
+        let (file, length, places, synced) =
             result.map_err(|error| StoreError::io(&path, "write to", error))?;
         for (entry, place) in self.ledger.messages.values_mut().zip(places) {
             entry.message = place;
@@ -363,10 +364,16 @@ impl Log {
         self.length = length;
         self.written += length;
         self.compact_at = (length * 2).max(COMPACT_FROM);
-        Ok(())
+        Ok(synced.err().map(|error| self.failed("sync the directory of", error)))
     }
 
-    fn write_compact(&self, path: &Path, sync: bool) -> io::Result<(File, u64, Vec<Place>)> {
+    /// Writes the new file and puts it in the place of this one. Also says whether the latter
+    /// survives a power failure.
+    fn write_compact(
+        &self,
+        path: &Path,
+        sync: bool,
+    ) -> io::Result<(File, u64, Vec<Place>, io::Result<()>)> {
         let closed = || io::Error::from(io::ErrorKind::NotConnected);
         let old = self.file.as_deref().ok_or_else(closed)?;
         let mut new = options().create_new(true).open(path)?;
@@ -398,11 +405,11 @@ impl Log {
         if sync {
             new.sync_all()?;
         }
+        // What can fail comes first: after the renaming, the old file cannot be found any more.
+        let directory = self.path.parent().filter(|_| sync).map(open_directory).transpose()?;
         fs::rename(path, &self.path)?;
-        if sync && let Some(directory) = self.path.parent() {
-            sync_directory(directory)?;
-        }
-        Ok((new, written, places))
+        let synced = directory.flatten().map_or(Ok(()), |directory| directory.sync_all());
+        Ok((new, written, places, synced))
     }
 
     /// Where the next file of the log is written.
@@ -478,11 +485,16 @@ fn restrict(_: &File) -> io::Result<()> {
 
 /// Makes a rename in a directory survive a power failure.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    open_directory(directory)?.map_or(Ok(()), |directory| directory.sync_all())
+}
+
+/// Opens a directory to sync it; `None` where directories cannot be opened.
+fn open_directory(directory: &Path) -> io::Result<Option<File>> {
     if cfg!(not(unix)) {
-        return Ok(()); // There, directories cannot be opened.
+        return Ok(None);
     }
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    File::open(directory)?.sync_all()
+    File::open(directory).map(Some)
 }
 
 /// Whether only zeros follow.

@@ -312,11 +312,15 @@ impl Store {
         let mut state = self.0.lock();
         state.check()?;
         state.log.flush()?;
+        let mut durable = Vec::new();
         if state.log.wants_compaction() {
-            self.0.compact(&mut state);
+            durable = self.0.compact(&mut state);
         }
         let position = self.0.want(&mut state);
-        self.0.poll_durable(&mut state, cx, position)
+        let polled = self.0.poll_durable(&mut state, cx, position);
+        drop(state);
+        durable.into_iter().for_each(Waker::wake);
+        polled
     }
 
     /// Waits until a position is durable.
@@ -398,17 +402,26 @@ impl Inner {
         Poll::Pending
     }
 
-    fn compact(&self, state: &mut State) {
+    /// Returns whom to wake once the lock is not held.
+    fn compact(&self, state: &mut State) -> Vec<Waker> {
         let sync = self.durability == Durability::Power;
         match state.log.compact(sync) {
-            Ok(()) if sync => {
+            Ok(None) if sync => {
                 state.synced = state.log.written();
                 state.wanted = state.synced;
-                state.waiters.drain(..).for_each(|(_, waker)| waker.wake());
+                return state.waiters.drain(..).map(|(_, waker)| waker).collect();
             }
-            Ok(()) => {}
+            Ok(None) => {}
+            // As with the file itself, trying again could seem to succeed.
+            Ok(Some(error)) => {
+                tracing::error!(%error, "the session log is broken");
+                state.broken = Some(error);
+                state.wanted = state.synced;
+                return state.waiters.drain(..).map(|(_, waker)| waker).collect();
+            }
             Err(error) => tracing::warn!(%error, "the session log is not compacted"),
         }
+        Vec::new()
     }
 
     /// Brings the log to the disk as it grows: the life of the thread.
