@@ -228,6 +228,9 @@ impl Session {
         if let Some(password) = &plan.password {
             builder = builder.password(password.read()?.as_bytes());
         }
+        if let Some(authentication) = &plan.properties.authentication {
+            builder = builder.authenticator(authentication.clone());
+        }
         if let Some(seconds) = plan.session_expiry {
             builder = builder.session_expiry(seconds);
         }
@@ -421,6 +424,7 @@ pub fn connect_failure(error: ConnectError, version: Version) -> Failure {
         },
         ConnectError::Protocol(_) => Exit::ProtocolError,
         ConnectError::NoAnswer { .. } => Exit::KeepAlive,
+        ConnectError::Authentication(_) => Exit::Failure,
         _ => Exit::ConnectionLost,
     };
     match &error {

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authentication;
 mod bad_input;
 mod connecting;
 mod cookbook;

@@ -67,8 +67,16 @@ fn answer(version: Version, packet: &Packet<'_>) -> Vec<u8> {
     }
     .to_be_bytes();
     match packet {
-        // Topic Alias Maximum 10.
-        Packet::Connect(_) if is_5 => vec![0x20, 6, 0, 0, 3, 0x22, 0, 10],
+        // Topic Alias Maximum 10, and the authentication method [MQTT-4.12.0-5].
+        Packet::Connect(connect) if is_5 => {
+            let mut properties = vec![0x22, 0, 10];
+            if let Some(method) = connect.properties.authentication_method() {
+                properties.extend([0x15, 0, method.len() as u8]);
+                properties.extend(method.bytes());
+            }
+            let length = properties.len() as u8;
+            [&[0x20, 3 + length, 0, 0, length], &*properties].concat()
+        }
         Packet::Connect(_) => vec![0x20, 2, 0, 0],
         Packet::Publish(publish) => match u8::from(publish.qos) {
             0 => vec![],
@@ -186,7 +194,7 @@ fn compare(
 }
 
 /// Options of all tools. 2.0 sends no properties without `-V mqttv5`.
-const COMMON: [&[&str]; 17] = [
+const COMMON: [&[&str]; 19] = [
     &[],
     &["-V", "mqttv31"],
     &["-V", "mqttv311", "-i", "me", "-c"],
@@ -260,6 +268,19 @@ const COMMON: [&[&str]; 17] = [
         "connect",
         "session-expiry-interval",
         "9",
+    ],
+    &["-V", "mqttv5", "-D", "connect", "authentication-method", "TOKEN"],
+    &[
+        "-V",
+        "mqttv5",
+        "-D",
+        "connect",
+        "authentication-data",
+        "a b=,",
+        "-D",
+        "connect",
+        "authentication-method",
+        "SCRAM-SHA-1",
     ],
     &[
         "-V",

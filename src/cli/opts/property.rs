@@ -26,26 +26,33 @@ The properties that -D knows, by packet:
   connect      session-expiry-interval, receive-maximum,
                maximum-packet-size, topic-alias-maximum,
                request-problem-information,
-               request-response-information
+               request-response-information,
+               authentication-method, authentication-data
   publish      payload-format-indicator, message-expiry-interval,
                content-type, response-topic, correlation-data,
                topic-alias
   subscribe    subscription-identifier
   disconnect   session-expiry-interval, reason-string
+  auth         authentication-data, reason-string
   will         payload-format-indicator, message-expiry-interval,
                content-type, response-topic, correlation-data,
                will-delay-interval
 
-And user-property for all of these and unsubscribe, as often as is wanted.";
+And user-property for all of these and unsubscribe, as often as is wanted.
+
+With an authentication-method the broker may send challenges before it
+accepts the connection. Each of them is answered with the properties of auth,
+the same every time; without any, the program ends with an error.";
 
 /// Options about properties.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "MQTT 5")]
 pub struct PropertyOptions {
     /// Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect,
-    /// publish, subscribe, unsubscribe, disconnect and will, PROPERTY a name of the standard such as
-    /// content-type. A user-property has two values, its name and its value. Numbers are decimal;
-    /// correlation-data and authentication-data are the bytes of the word.
+    /// publish, subscribe, unsubscribe, disconnect, auth and will, PROPERTY a name of the standard
+    /// such as content-type. A user-property has two values, its name and its value. Numbers are
+    /// decimal; correlation-data and authentication-data are the bytes of the word. Those of auth
+    /// answer each challenge of the broker to an authentication-method of connect.
     #[arg(short = 'D', long = "property", value_name = "PACKET PROPERTY VALUE")]
     #[arg(action = ArgAction::Append, value_parser = value::hidden_bytes(PropertyOption::parse))]
     pub properties: Vec<PropertyOption>,
@@ -81,10 +88,11 @@ impl PropertyOption {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         let property = Property::from_name(&name)
             .ok_or_else(|| format!("there is no property called {name:?}"))?;
-        if !property.is_allowed_in(owner) || is_for_servers(owner, property) {
-            let allowed = Property::ALL
-                .iter()
-                .filter(|other| other.is_allowed_in(owner) && !is_for_servers(owner, **other));
+        if is_of_connect(owner, property) {
+            return Err(format!("{property} is what -D connect says in AUTH too: leave it out"));
+        }
+        if !can_be_given(owner, property) {
+            let allowed = Property::ALL.iter().filter(|other| can_be_given(owner, **other));
             let allowed: Vec<_> = allowed.map(|property| property.name()).collect();
             let place = place(owner);
             return Err(format!(
@@ -114,26 +122,39 @@ pub fn place(owner: PropertyOwner) -> String {
 }
 
 fn owner(word: &str) -> Result<PropertyOwner, String> {
-    const SET: [PacketType; 5] = [
+    const SET: [PacketType; 6] = [
         PacketType::Connect,
         PacketType::Publish,
         PacketType::Subscribe,
         PacketType::Unsubscribe,
         PacketType::Disconnect,
+        PacketType::Auth,
     ];
     let owners = SET.map(PropertyOwner::Packet).into_iter().chain([PropertyOwner::Will]);
     if let Some(owner) = owners.into_iter().find(|owner| place(*owner) == word) {
         return Ok(owner);
     }
     let why = match word {
-        "auth" => "the tools do not send AUTH",
         "puback" | "pubrec" | "pubrel" | "pubcomp" => "acknowledgements have none from the tools",
         "connack" | "suback" | "unsuback" => "it is a packet of the broker",
         _ => "there is no such packet",
     };
     Err(format!(
-        "{word:?}: {why}; PACKET is connect, publish, subscribe, unsubscribe, disconnect or will"
+        "{word:?}: {why}; PACKET is connect, publish, subscribe, unsubscribe, disconnect, auth or \
+         will"
     ))
+}
+
+/// Whether a user may give the property.
+fn can_be_given(owner: PropertyOwner, property: Property) -> bool {
+    property.is_allowed_in(owner)
+        && !is_for_servers(owner, property)
+        && !is_of_connect(owner, property)
+}
+
+/// Whether it must be the one of CONNECT \[MQTT-4.12.0-5\].
+fn is_of_connect(owner: PropertyOwner, property: Property) -> bool {
+    owner == PropertyOwner::Packet(PacketType::Auth) && property == Property::AuthenticationMethod
 }
 
 /// Whether a server may send the property there and a client may not.
@@ -201,6 +222,7 @@ mod tests {
             ("subscribe subscription-identifier 7", "SUBSCRIBE", Property::SubscriptionIdentifier),
             ("unsubscribe user-property a b", "UNSUBSCRIBE", Property::UserProperty),
             ("disconnect reason-string bye", "DISCONNECT", Property::ReasonString),
+            ("auth authentication-data a", "AUTH", Property::AuthenticationData),
             ("will will-delay-interval 4294967295", "will", Property::WillDelayInterval),
         ] {
             let option = parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
@@ -224,16 +246,12 @@ mod tests {
             listed.extend(names.map(|name| (packet, name)));
         }
         listed.sort_unstable();
-        let packets = ["connect", "disconnect", "publish", "subscribe", "will"];
+        let packets = ["auth", "connect", "disconnect", "publish", "subscribe", "will"];
         let mut known = Vec::new();
         for packet in packets {
             let owner = owner(packet).unwrap();
             let given = Property::ALL.iter().filter(|property| {
-                property.is_allowed_in(owner)
-                    && !is_for_servers(owner, **property)
-                    && **property != Property::UserProperty
-                    // No tool answers a challenge.
-                    && !property.name().starts_with("authentication-")
+                can_be_given(owner, **property) && **property != Property::UserProperty
             });
             known.extend(given.map(|property| (packet, property.name())));
         }
@@ -248,7 +266,8 @@ mod tests {
             ("publish content-type", "there are 2 words"),
             ("publish user-property a", "there are 3 words"),
             ("pubish content-type a", "\"pubish\": there is no such packet; PACKET is connect, "),
-            ("auth reason-string a", "do not send AUTH"),
+            ("auth authentication-method a", "what -D connect says in AUTH too"),
+            ("auth content-type a", "it can have authentication-data, reason-string, user-prop"),
             ("puback reason-string a", "acknowledgements"),
             ("connack reason-string a", "packet of the broker"),
             ("publish colour red", "there is no property called \"colour\""),

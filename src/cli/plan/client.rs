@@ -227,6 +227,7 @@ pub fn random_client_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::testing::client, *};
+    use crate::client::Authenticator;
 
     #[test]
     fn nothing_given_is_a_clean_session_with_the_local_broker() {
@@ -336,7 +337,32 @@ mod tests {
         refused(&format!("{content_type} {content_type}"), "stands more than once");
         refused("-D will content-type a", "--will-topic");
         refused("-D subscribe user-property a b", "midge_pub sends no SUBSCRIBE packet");
-        refused("-D connect authentication-data a", "leave them out");
+    }
+
+    #[test]
+    fn an_authentication_is_begun_and_answered_as_given() {
+        let plan = client(
+            "-D connect authentication-data begin -D connect authentication-method M \
+             -D auth authentication-data answer -D auth reason-string why -D auth user-property a b",
+        )
+        .unwrap();
+        assert!(plan.properties.connect.is_empty());
+        let debug = format!("{plan:?}");
+        assert!(!debug.contains("begin\"") && !debug.contains("answer\""), "{debug}");
+        let mut authentication = plan.properties.authentication.unwrap();
+        assert_eq!(authentication.method(), "M");
+        let begin = authentication.start().unwrap();
+        assert_eq!(begin.data.as_deref(), Some(&b"begin"[..]));
+        assert!(begin.properties.is_empty());
+        for _ in 0..2 {
+            let answer = authentication.step(Properties::new().as_ref()).unwrap();
+            assert_eq!(answer.data.as_deref(), Some(&b"answer"[..]));
+            assert_eq!(answer.properties.as_ref().reason_string(), Some("why"));
+            assert!(answer.properties.as_ref().user_properties().eq([("a", "b")]));
+            assert_eq!(answer.properties.iter().count(), 2);
+        }
+        refused("-D connect authentication-data a", "add -D connect authentication-method METHOD");
+        refused("-D auth reason-string a", "add -D connect authentication-method METHOD");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use crate::codec::TopicName;
 
+mod authentication;
 mod client;
 mod delivery;
 mod password;
@@ -13,6 +14,7 @@ mod publish;
 mod request;
 mod subscribe;
 
+pub use authentication::AuthenticationPlan;
 pub use client::{ClientPlan, WillPlan, random_client_id};
 pub use delivery::{DeliveryPlan, ExecPlan, FilesPlan};
 pub use password::PasswordPlan;

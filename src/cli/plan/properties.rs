@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use super::AuthenticationPlan;
 use crate::{
     cli::{
         Tool,
@@ -28,6 +29,10 @@ pub struct PropertiesPlan {
     pub disconnect: Properties,
     /// Those of the will.
     pub(super) will: Properties,
+    /// What is said in an enhanced authentication.
+    pub authentication: Option<AuthenticationPlan>,
+    /// Those of AUTH, until they are in `authentication`.
+    auth: Properties,
 }
 
 /// Properties of CONNECT that are settings of the client.
@@ -63,13 +68,8 @@ impl PropertiesPlan {
                 bail!("-D {packet} {property} stands more than once: leave one of them out")
             }
         }
-        let connect = plan.connect.as_ref();
-        if connect.authentication_method().is_some() || connect.authentication_data().is_some() {
-            bail!(
-                "-D connect authentication-method and authentication-data: the tools cannot answer \
-                 the broker's challenge: leave them out"
-            );
-        }
+        let answer = std::mem::take(&mut plan.auth);
+        plan.authentication = AuthenticationPlan::new(plan.connect.as_ref(), answer)?;
         let settings = plan.take_settings();
         Ok((plan, settings))
     }
@@ -80,6 +80,7 @@ impl PropertiesPlan {
             PropertyOwner::Packet(PacketType::Subscribe) => &mut self.subscribe,
             PropertyOwner::Packet(PacketType::Unsubscribe) => &mut self.unsubscribe,
             PropertyOwner::Packet(PacketType::Disconnect) => &mut self.disconnect,
+            PropertyOwner::Packet(PacketType::Auth) => &mut self.auth,
             PropertyOwner::Packet(_) => &mut self.publish,
             PropertyOwner::Will => &mut self.will,
         }
@@ -96,6 +97,8 @@ impl PropertiesPlan {
                     | Property::MaximumPacketSize
                     | Property::TopicAliasMaximum
                     | Property::SessionExpiryInterval
+                    | Property::AuthenticationMethod
+                    | Property::AuthenticationData
             );
             if !is_setting {
                 // It was in a list before.
