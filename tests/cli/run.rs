@@ -1,6 +1,7 @@
 //! Starting a tool, feeding it and waiting for its end, which must come in time.
 
 use std::{
+    env,
     ffi::OsStr,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -30,7 +31,12 @@ pub fn midge_rr() -> Command {
 /// A tool that knows nothing of who runs the tests.
 fn tool(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("MIDGE_PASSWORD");
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"MIDGE_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
