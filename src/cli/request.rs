@@ -132,10 +132,10 @@ async fn request(
             // Nobody reads the inbox: what is not printed is not acknowledged either.
             Choice::Late => return Flow::Continue,
         };
-        let publish = subscribe::publish_of(message);
+        let publish = message.publish();
         let mut rendered = Ok(());
         let fill = reader.append_raw(|out| {
-            rendered = renderer.render(&publish, out);
+            rendered = renderer.render(publish, out);
             if judge.prints_latency {
                 out.extend_from_slice(latency(waited).as_bytes());
             }

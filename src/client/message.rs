@@ -56,6 +56,11 @@ impl<'a> MessageRef<'a> {
         self.publish.properties
     }
 
+    /// The packet.
+    pub(crate) fn publish(&self) -> &'a Publish<'a> {
+        self.publish
+    }
+
     /// Makes a copy that can be kept.
     pub fn to_message(&self) -> Message {
         Message {
@@ -179,6 +184,19 @@ impl Message {
     /// nobody took them in time ([`Slow`](super::Slow)).
     pub fn lagged(&self) -> u64 {
         self.lagged
+    }
+
+    /// The message as it stood in its packet.
+    pub(crate) fn publish(&self) -> Publish<'_> {
+        Publish {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: &self.topic,
+            packet_id: self.packet_id,
+            properties: self.properties(),
+            payload: &self.payload,
+        }
     }
 
     /// What the message counts for in a queue bounded by bytes.

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{file_name::file_path, intake::Intake, publish_of_owned};
+use super::{file_name::file_path, intake::Intake};
 use crate::{
     cli::{
         Tool,
@@ -122,7 +122,7 @@ impl Files {
     /// Adds a message to the buffer of its file.
     fn append(&mut self, place: usize, message: &Message) -> Result<()> {
         let mut text = Vec::new();
-        let publish = publish_of_owned(message);
+        let publish = message.publish();
         if let Err(error) = self.renderer.render(&publish, &mut text)
             && !self.log.quiet
         {

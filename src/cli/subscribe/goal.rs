@@ -19,7 +19,6 @@ use tokio::{
 use super::{
     complain,
     intake::Backlog,
-    publish_of,
     retained::Removals,
     selection::{Choice, Selection},
     tree::{self, Size, Tree},
@@ -105,7 +104,7 @@ impl Goal {
         match self {
             Self::Lines(lines) => lines.print(message, handle),
             Self::TopicLines(lines) => lines.print(message, handle),
-            Self::Tree(tree) => lock(tree).message(&publish_of(message)),
+            Self::Tree(tree) => lock(tree).message(message.publish()),
             Self::Rate(count) => {
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -176,9 +175,9 @@ pub(super) struct Screen<V> {
 
 impl<V: View> Screen<V> {
     fn print(&mut self, message: &MessageRef<'_>, handle: &Handle) {
-        let message = publish_of(message);
+        let message = message.publish();
         let mut rendered = Ok(());
-        let fill = self.printer.append_raw(|out| rendered = self.view.render(&message, out));
+        let fill = self.printer.append_raw(|out| rendered = self.view.render(message, out));
         if fill == Fill::Full {
             handle.pause_reading();
         }

@@ -35,10 +35,7 @@ use super::{
     printer::Printer,
     stdio,
 };
-use crate::{
-    client::{Acks, Client, Message, MessageRef, OutgoingQueue},
-    codec::Publish,
-};
+use crate::client::{Acks, Client, OutgoingQueue};
 
 use goal::Goal;
 use intake::{Backlog, Intake};
@@ -241,32 +238,6 @@ pub(super) async fn resume_reading(client: &Client, printer: &Printer) -> Infall
     loop {
         printer.room().await;
         client.resume_reading();
-    }
-}
-
-/// The message as it stood in its packet.
-pub(super) fn publish_of<'a>(message: &MessageRef<'a>) -> Publish<'a> {
-    Publish {
-        dup: message.dup(),
-        qos: message.qos(),
-        retain: message.retain(),
-        topic: message.topic(),
-        packet_id: message.packet_id(),
-        properties: message.properties(),
-        payload: message.payload(),
-    }
-}
-
-/// As [`publish_of`].
-fn publish_of_owned(message: &Message) -> Publish<'_> {
-    Publish {
-        dup: message.dup(),
-        qos: message.qos(),
-        retain: message.retain(),
-        topic: message.topic(),
-        packet_id: message.packet_id(),
-        properties: message.properties(),
-        payload: message.payload(),
     }
 }
 
