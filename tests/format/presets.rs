@@ -99,6 +99,8 @@ fn csv_quotes_what_needs_it_and_is_always_text() {
         ("a", b"one\ntwo\r", "a,1,1,7,8,\"one\ntwo\r\",\n"),
         ("a", b" x ", "a,1,1,7,3,\" x \",\n"),
         ("a", b"\"", "a,1,1,7,1,\"\"\"\",\n"),
+        // What a spreadsheet takes for a formula stays as it is.
+        ("=a", b"=1+1", "=a,1,1,7,4,=1+1,\n"),
         ("a", b"\0\xff", "a,1,1,7,2,,AP8=\n"),
     ] {
         assert_eq!(row(topic, payload), expected, "{topic} {payload:?}");

@@ -40,7 +40,8 @@ pub struct OutputOptions {
     #[arg(long, overrides_with_all = ["format", "csv"])]
     pub json: bool,
 
-    /// Print comma-separated values, with a line of column names first.
+    /// Print comma-separated values, with a line of column names first. Topics and payloads stay as
+    /// received: a spreadsheet can take one that begins with '=' for a formula.
     #[arg(long, overrides_with_all = ["format", "json"])]
     pub csv: bool,
 
