@@ -2,9 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Stdio,
+    thread,
 };
 
 use crate::{
@@ -192,4 +193,26 @@ fn input_that_cannot_be_read_is_an_error() {
     Running::start(midge_pub().args(publish).stdin(directory))
         .wait()
         .said(1, "cannot read standard input: Is a directory");
+}
+
+#[test]
+fn a_broker_that_confirms_nothing_of_qos_2_ends_the_program() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        for _ in 0..5 {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_packet(&mut stream);
+            stream.write_all(b"\x20\x02\0\0").unwrap();
+            let _ = stream.read(&mut [0; 4]);
+        }
+    });
+    let args = args(&port, &["-t", "a", "-l", "-q", "2", "-M", "50"]);
+    let outcome = run_with(midge_pub().args(args), b"1\n2\n3\n");
+    server.join().unwrap();
+    assert_eq!(outcome.code, Some(7), "{outcome:?}");
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("5 connections in a row were lost"), "{outcome:?}");
+    assert!(last.contains("try a lower -M"), "{outcome:?}");
+    assert!(last.contains("3 of 3 lines read were not confirmed"), "{outcome:?}");
 }

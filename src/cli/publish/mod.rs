@@ -14,6 +14,7 @@ use crate::codec::Version;
 
 mod decode;
 mod draft;
+mod losses;
 mod pace;
 mod progress;
 mod record;

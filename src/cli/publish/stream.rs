@@ -9,6 +9,7 @@ use tokio::time::{self, Instant};
 use super::{
     Speed, Spool,
     draft::{Draft, Drafter},
+    losses,
     pace::Pace,
     progress::Progress,
     session,
@@ -58,6 +59,7 @@ pub(super) async fn publish(
     }
     let (client, _inbox) = builder.start()?;
     let progress = Progress::of_input(log);
+    let posted = Cell::new(0);
     let work = async {
         // A spool takes lines while there is no broker yet.
         if plan.spool.is_none() {
@@ -81,10 +83,18 @@ pub(super) async fn publish(
             progress,
             number: 0,
             last: Cell::default(),
+            posted: &posted,
         };
         let ended = feed.run(max_line_bytes(plan)).await?;
         client.flush().await.map_err(|reason| connect::close_failure(reason, version))?;
         ended.map_or(Ok(Exit::Success), Err)
+    };
+    let work = async {
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            failure = losses::in_vain(&client, version, plan, &posted) => Err(failure),
+        }
     };
     let outcome = session.attend(&client, progress.during(work, Some(&tally))).await;
     tally.verdict(outcome, plan.spool.as_ref().map(|spool| spool.dir.as_path()))
@@ -119,6 +129,8 @@ struct Feed<'a> {
     number: u64,
     /// The last line that made a message.
     last: Cell<Place>,
+    /// How many messages the client was given.
+    posted: &'a Cell<u64>,
 }
 
 impl Feed<'_> {
@@ -203,6 +215,7 @@ impl Feed<'_> {
             match message.post().await {
                 // The hook hears of its end.
                 Ok(ticket) => {
+                    self.posted.set(self.posted.get() + 1);
                     if at == 0 {
                         let ticket = ticket.get();
                         self.tally.place(Place { ticket, line: self.number, count }, &self.last);
