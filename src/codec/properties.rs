@@ -106,10 +106,12 @@ impl<'a> PropertiesRef<'a> {
     }
 
     /// Returns the first value of `property`.
+    #[inline]
     pub fn find(self, property: Property) -> Option<PropertyValue<'a>> {
         self.raw().find(|(found, _)| *found == property)?.1.decode().ok()
     }
 
+    #[inline]
     fn raw(self) -> RawIter<'a> {
         RawIter(Reader::new(self.0))
     }

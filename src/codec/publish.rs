@@ -97,6 +97,26 @@ impl<'a> Publish<'a> {
     /// As [`encode`](Self::encode).
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.check(version)?;
+        wire::encode_head(self, version, out)
+    }
+
+    /// Like [`encode_head`](Self::encode_head), for a packet that is known to be in order, apart from
+    /// the lengths: its topic is that of a [`TopicName`](super::TopicName), or the empty one beside its
+    /// alias.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when a field or the packet is too long; `out` is then unchanged.
+    #[inline]
+    pub(crate) fn encode_checked_head(
+        &self,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        topic::check_length_for(version, self.topic)
+            .map_err(|rule| EncodeError::breach(rule, TOPIC))?;
+        debug_assert_eq!(self.check(version), Ok(()));
         wire::encode_head(self, version, out)
     }
 }

@@ -283,6 +283,12 @@ pub(super) use encodable;
 #[inline]
 fn measure<E: Encode>(packet: &E, version: Version) -> Result<u32, EncodeError> {
     packet.check(version)?;
+    count(packet, version)
+}
+
+/// Returns the Remaining Length of a packet.
+#[inline]
+fn count<E: Encode>(packet: &E, version: Version) -> Result<u32, EncodeError> {
     let mut count = Count(packet.payload().len() as u64);
     packet.write(version, &mut count)?;
     remaining_length(count.0)
@@ -309,14 +315,14 @@ pub(super) fn encode<E: Encode>(
     Ok(())
 }
 
-/// Appends everything before the payload to `out`, or nothing.
+/// Appends everything before the payload of a packet that was checked to `out`, or nothing.
 #[inline]
 pub(super) fn encode_head<E: Encode>(
     packet: &E,
     version: Version,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let remaining = measure(packet, version)?;
+    let remaining = count(packet, version)?;
     out.reserve(5 + remaining as usize - packet.payload().len());
     put_head(packet, version, remaining, out)
 }

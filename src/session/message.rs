@@ -44,7 +44,12 @@ impl Message {
     /// # Errors
     ///
     /// [`RefusedReason`], as [`Session::publish`](super::Session::publish) has it.
+    #[inline]
     pub fn check(&self, version: Version) -> Result<(), RefusedReason> {
+        if self.properties.as_ref().is_empty() { Ok(()) } else { self.check_properties(version) }
+    }
+
+    fn check_properties(&self, version: Version) -> Result<(), RefusedReason> {
         check_properties(version, &self.properties, PacketType::Publish)?;
         let properties = self.properties.as_ref();
         if properties.topic_alias().is_some() {
@@ -91,6 +96,7 @@ impl Message {
     }
 
     /// The Message Expiry Interval, if there is one.
+    #[inline]
     pub fn expiry(&self) -> Option<Duration> {
         let seconds = self.properties.as_ref().message_expiry_interval()?;
         Some(Duration::from_secs(seconds.into()))
@@ -113,6 +119,7 @@ impl Message {
     }
 
     /// What the message counts for in a queue bounded by bytes.
+    #[inline]
     pub fn queued_bytes(&self) -> usize {
         self.topic.len() + self.payload.len() + self.properties.as_ref().encoded_len()
     }

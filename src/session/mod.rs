@@ -463,7 +463,9 @@ impl Session {
     }
 
     fn gather_changes(&mut self) {
-        if let Some(traffic) = &mut self.traffic {
+        if self.config.durable
+            && let Some(traffic) = &mut self.traffic
+        {
             self.events.extend(traffic.incoming.take_changes().map(Event::Store));
         }
     }

@@ -447,6 +447,7 @@ impl Queued {
 
     /// Takes the time that it has waited off its Message Expiry Interval, as a server does
     /// \[MQTT-3.3.2-6\]. Once it was sent it stays as it is \[MQTT-4.3.3-7\].
+    #[inline]
     fn age(&mut self, now: Instant) -> Result<(), PublishFailure> {
         let Some(expires_at) = self.expires_at.filter(|_| self.attempts == 0) else {
             return Ok(());
@@ -506,7 +507,7 @@ fn append(
         }
     }
     output.append(|out| {
-        publish.encode_head(version, out.buffer())?;
+        publish.encode_checked_head(version, out.buffer())?;
         out.payload(&message.payload);
         Ok::<_, PublishFailure>(())
     })?;
