@@ -2,9 +2,9 @@
 
 mod connection;
 mod messages;
+mod pending;
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -29,13 +29,14 @@ use super::store_file::Restored;
 use super::stream::Queue;
 use super::task::{chain, now};
 pub(super) use connection::{Connection, ReauthenticationWaiter};
+use pending::ByTicket;
 
 /// Gives out what a session has to tell.
 pub(super) struct Dispatch {
     pub(super) shared: Arc<Shared>,
     pub(super) hooks: HookCaller,
     /// What is admitted and not finished.
-    pending: HashMap<Ticket, Pending, BuildHasherDefault<TicketHasher>>,
+    pending: ByTicket<Pending>,
     /// Absent while there is no subscription with a stream.
     router: Option<Box<Router>>,
     inbox: Arc<Queue>,
@@ -172,7 +173,7 @@ impl Dispatch {
         Dispatch {
             shared,
             hooks,
-            pending: HashMap::default(),
+            pending: ByTicket::new(),
             router: None,
             inbox,
             responses: None,
@@ -241,7 +242,7 @@ impl Dispatch {
             let message = self.take_back(session, ticket).map(Box::new);
             let rare = self.rare.get_or_insert_default();
             rare.expiries.remove(&(at, ticket));
-            let Some(Pending::Publish { expiry, .. }) = self.pending.get_mut(&ticket) else {
+            let Some(Pending::Publish { expiry, .. }) = self.pending.get_mut(ticket) else {
                 continue;
             };
             let deadline = expiry.take().and_then(|expiry| expiry.deadline);
@@ -408,7 +409,7 @@ impl Dispatch {
 
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&mut self) {
-        self.pending.shrink_to(0);
+        self.pending.shrink();
         self.flushes.shrink_to(0);
         self.overfull.shrink_to(0);
     }
@@ -423,9 +424,11 @@ impl Dispatch {
     }
 
     pub(super) fn published(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) {
-        if let Some(&Pending::Unheard { bytes }) = self.pending.get(&ticket) {
-            self.pending.remove(&ticket);
-            self.rare.get_or_insert_default().unheard_count -= 1;
+        if let Some(rare) = self.rare.as_mut().filter(|rare| rare.unheard_count > 0)
+            && let Some(&mut Pending::Unheard { bytes }) = self.pending.get_mut(ticket)
+        {
+            rare.unheard_count -= 1;
+            self.pending.remove(ticket);
             self.free(bytes);
         } else if let Some(bytes) = self.told(ticket, result) {
             self.free(bytes);
@@ -502,7 +505,7 @@ impl Dispatch {
     }
 
     fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
-        let pending = self.pending.remove(&ticket)?;
+        let pending = self.pending.remove(ticket)?;
         if !self.flushes.is_empty() {
             for flush in self.flushes.iter_mut().filter(|flush| ticket < flush.until) {
                 flush.left -= 1;
@@ -616,24 +619,3 @@ impl LinkInbox for Dispatch {
 
 /// How soon a store that failed is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
-
-/// Spreads tickets, which are numbers in sequence of this process's own making.
-#[derive(Default)]
-struct TicketHasher(u64);
-
-impl Hasher for TicketHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The table takes its index from the low bits and its tag from the high ones.
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
-    }
-}

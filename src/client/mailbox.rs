@@ -397,6 +397,7 @@ impl Admission<'_> {
         next.or(self.freed).inspect(Waker::wake_by_ref);
     }
 
+    #[inline]
     pub(super) fn send(mut self, command: Command) {
         self.state.commands.push(command);
         let driver = self.state.driver.take();

@@ -1,9 +1,10 @@
 //! Publishing: the message under construction, its way through admission, and what became of it.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -59,6 +60,7 @@ impl<'a> Publish<'a> {
     }
 
     /// Sets the quality of service. Default 0.
+    #[inline]
     pub fn qos(mut self, qos: QoS) -> Self {
         if let Ok(message) = &mut self.message {
             message.qos = qos;
@@ -67,6 +69,7 @@ impl<'a> Publish<'a> {
     }
 
     /// Sets whether the broker keeps it as the retained message of the topic. Default `false`.
+    #[inline]
     pub fn retain(mut self, retain: bool) -> Self {
         if let Ok(message) = &mut self.message {
             message.retain = retain;
@@ -75,6 +78,7 @@ impl<'a> Publish<'a> {
     }
 
     /// Sets the properties. In 3.x a message with properties is refused.
+    #[inline]
     pub fn properties(mut self, properties: Properties) -> Self {
         if let Ok(message) = &mut self.message {
             message.properties = properties;
@@ -96,6 +100,7 @@ impl<'a> Publish<'a> {
     /// what of it has passed in the queue is taken off when the message is sent, and with none left
     /// it is not sent at all. Once it was sent it is sent again for as long as it takes
     /// \[MQTT-4.3.3-7\].
+    #[inline]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -112,10 +117,11 @@ impl<'a> Publish<'a> {
     ///
     /// Dropping the future before it is ready means that the message is not sent, unless what it
     /// waited for was the disk ([`Durability::Power`](super::Durability::Power)).
+    #[inline]
     pub fn enqueue(self) -> Enqueue<'a> {
         let deadline = self.deadline.and_then(|deadline| now().checked_add(deadline));
         let stage = Stage::Asking(self.message);
-        Enqueue { shared: self.shared, stage: Some(stage), place: None, deadline, detached: false }
+        Enqueue { shared: self.shared, stage, place: None, deadline, detached: false }
     }
 
     /// Like [`enqueue`](Self::enqueue), for who hears of the end of the message by
@@ -129,6 +135,7 @@ impl<'a> Publish<'a> {
     /// # Cancel safety
     ///
     /// As [`enqueue`](Self::enqueue).
+    #[inline]
     pub fn post(self) -> Post<'a> {
         let mut enqueue = self.enqueue();
         enqueue.detached = true;
@@ -164,8 +171,7 @@ impl<'a> IntoFuture for Publish<'a> {
 #[derive(Debug)]
 pub struct Enqueue<'a> {
     shared: &'a Arc<Shared>,
-    /// `None` once it is ready.
-    stage: Option<Stage>,
+    stage: Stage,
     /// The place in the line for room.
     place: Option<u64>,
     deadline: Option<Instant>,
@@ -199,60 +205,62 @@ enum Stage {
     Asking(Result<OutgoingMessage, InvalidTopic>),
     /// For the disk. The message is kept for who must be told that it failed.
     Storing(Sent, Position, Box<OutgoingMessage>),
+    Ready,
 }
 
 impl Enqueue<'_> {
-    fn poll_stage(
-        &mut self,
-        cx: &mut Context<'_>,
-        stage: Stage,
-    ) -> Poll<Result<Sent, EnqueueError>> {
-        let (sent, position, message) = match stage {
-            Stage::Asking(message) => {
-                let message = message?;
-                if self.place.is_none() {
-                    check(self.shared, &message)?;
-                }
-                let ask = ask(&message, self.deadline);
-                match self.shared.mailbox.poll_admit(cx, ask, &mut self.place) {
-                    Poll::Pending => {
-                        self.stage = Some(Stage::Asking(Ok(message)));
-                        return Poll::Pending;
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sent, EnqueueError>> {
+        let shared = self.shared;
+        let mut admitted = None;
+        // The message stays where it is until there is room for it.
+        if let Stage::Asking(Ok(message)) = &self.stage {
+            let refused =
+                self.place.is_none().then(|| check(shared, message)).and_then(Result::err);
+            if let Some(refused) = refused {
+                self.stage = Stage::Ready;
+                return Poll::Ready(Err(refused));
+            }
+            let ask = ask(message, self.deadline);
+            admitted = Some(ready!(shared.mailbox.poll_admit(cx, ask, &mut self.place)));
+        }
+        match (mem::replace(&mut self.stage, Stage::Ready), admitted) {
+            (Stage::Asking(Ok(message)), Some(admitted)) => {
+                let keep = shared.waits_for_disk().then(|| Box::new(message.clone()));
+                let (deadline, detached) = (self.deadline, self.detached);
+                let (sent, position) = Sent::send(shared, admitted, message, deadline, detached)?;
+                match (position, keep) {
+                    (Some(position), Some(message)) => {
+                        self.poll_stored(cx, sent, position, message)
                     }
-                    Poll::Ready(admitted) => {
-                        let keep = self.shared.waits_for_disk().then(|| Box::new(message.clone()));
-                        let (shared, deadline) = (self.shared, self.deadline);
-                        let detached = self.detached;
-                        let (sent, position) =
-                            Sent::send(shared, admitted, message, deadline, detached)?;
-                        match (position, keep) {
-                            (Some(position), Some(message)) => (sent, position, message),
-                            _ => return Poll::Ready(Ok(sent)),
-                        }
-                    }
+                    _ => Poll::Ready(Ok(sent)),
                 }
             }
-            Stage::Storing(sent, position, message) => (sent, position, message),
-        };
+            (Stage::Asking(Err(invalid)), _) => Poll::Ready(Err(invalid.into())),
+            (Stage::Storing(sent, position, message), _) => {
+                self.poll_stored(cx, sent, position, message)
+            }
+            (Stage::Asking(Ok(_)) | Stage::Ready, _) => Poll::Pending,
+        }
+    }
+
+    /// Waits for the disk.
+    fn poll_stored(
+        &mut self,
+        cx: &mut Context<'_>,
+        sent: Sent,
+        position: Position,
+        message: Box<OutgoingMessage>,
+    ) -> Poll<Result<Sent, EnqueueError>> {
         let stored = self.shared.store.as_ref().map(|store| store.poll_durable(cx, position));
         match stored {
             Some(Poll::Pending) => {
-                self.stage = Some(Stage::Storing(sent, position, message));
+                self.stage = Stage::Storing(sent, position, message);
                 Poll::Pending
             }
             Some(Poll::Ready(Err(error))) => {
                 Poll::Ready(Err(EnqueueError::Store { message, error }))
             }
             Some(Poll::Ready(Ok(()))) | None => Poll::Ready(Ok(sent)),
-        }
-    }
-}
-
-impl Enqueue<'_> {
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sent, EnqueueError>> {
-        match self.stage.take() {
-            Some(stage) => self.poll_stage(cx, stage),
-            None => Poll::Pending,
         }
     }
 }
@@ -364,6 +372,7 @@ impl Delivery {
 impl Sent {
     /// Stores the message, if that is to be, and sends it to the driver. With the position in the
     /// store that must be durable.
+    #[inline]
     fn send(
         shared: &Arc<Shared>,
         admitted: Result<Admission<'_>, NotAdmitted>,
