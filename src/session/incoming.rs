@@ -327,6 +327,10 @@ impl Incoming {
     /// Frees the buffers of what is empty.
     pub(super) fn put_away(&mut self) {
         put_away(&mut self.unacknowledged);
+        // An emptied map keeps its last node.
+        if self.exactly_once.is_empty() {
+            self.exactly_once = BTreeMap::new();
+        }
     }
 
     /// The serial number of the message that is to be acknowledged next.
