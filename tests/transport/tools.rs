@@ -180,6 +180,8 @@ fn the_tools_connect_from_the_address_they_are_given() {
     conn.args(["start", "--url", &url, "-C", "3", "-i", "0", "--hold", "0", "--quiet"]).args(from);
     run(&mut conn).success();
     listeners.broker.wait_for_log_count("from 127.0.0.9", 4);
-    run(Command::new(env!("CARGO_BIN_EXE_midge_conn")).args(["start", "--embedded"]).args(from))
-        .said(2, "-A");
+    let embedded = ["start", "--embedded", "-C", "3", "-i", "0", "--hold", "0", "--quiet"];
+    let midge_conn = || Command::new(env!("CARGO_BIN_EXE_midge_conn"));
+    run(midge_conn().args(embedded).args(from)).success();
+    run(midge_conn().args(embedded).args(["-A", "192.0.2.1"])).said(3, "192.0.2.1");
 }
