@@ -23,8 +23,9 @@ use super::subscribe::{Subscribe, Subscription};
 /// A service about to be begun: awaiting it subscribes and answers requests until the client ends.
 ///
 /// A request is acknowledged when its response is confirmed, so that a QoS 1 request that was not
-/// answered comes again after a restart. A handler that panics does not bring the others down: its
-/// request is refused.
+/// answered comes again after a restart. A panic in the future that a handler returns does not bring
+/// the others down: its request is refused. A panic in the handler itself, before there is a future,
+/// or in [`response_topic`](Self::response_topic), goes to whoever awaits the service.
 ///
 /// # Cancel safety
 ///

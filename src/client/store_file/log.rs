@@ -22,6 +22,8 @@ pub(super) struct Log {
     file: Option<Arc<File>>,
     /// How long the file is; what lies behind it is cut off.
     length: u64,
+    /// Whether a part of a record may lie behind it, which could not be cut off yet.
+    torn: bool,
     /// How much of it are messages that are not finished.
     live: u64,
     /// At which length the dead part is looked at again.
@@ -65,6 +67,7 @@ impl Log {
             path: path.to_owned(),
             file: None,
             length,
+            torn: false,
             live: 0,
             compact_at: COMPACT_FROM,
             ledger: Ledger::new(),
@@ -311,6 +314,9 @@ impl Log {
     }
 
     fn write_to(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.torn) {
+            self.cut_to_length(file)?;
+        }
         match file.write_all(bytes) {
             Ok(()) => {
                 self.length += bytes.len() as u64;
@@ -318,11 +324,15 @@ impl Log {
                 Ok(())
             }
             Err(error) => {
-                // A part of it may have been written.
-                file.set_len(self.length)?;
+                // A part of it may have been written: nothing may follow that.
+                let _ = self.cut_to_length(file);
                 Err(error)
             }
         }
+    }
+
+    fn cut_to_length(&mut self, file: &File) -> io::Result<()> {
+        file.set_len(self.length).inspect_err(|_| self.torn = true)
     }
 
     fn failed(&self, doing: &'static str, error: io::Error) -> StoreError {
@@ -362,6 +372,7 @@ impl Log {
         self.backlog.clear();
         self.file = Some(Arc::new(file));
         self.length = length;
+        self.torn = false;
         self.written += length;
         self.compact_at = (length * 2).max(COMPACT_FROM);
         Ok(synced.err().map(|error| self.failed("sync the directory of", error)))

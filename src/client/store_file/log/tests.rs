@@ -303,3 +303,18 @@ fn what_keeps_nothing_is_no_place_for_a_log() {
         assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
     }
 }
+
+#[test]
+fn what_a_failed_write_left_behind_is_cut_off_before_the_next_one() {
+    let (_directory, path) = path();
+    let mut log = Log::open(&path, false).unwrap();
+    log.admit(ticket(1), None, &message(QoS::AtLeastOnce, b"first")).unwrap();
+    // As after a write that failed in the middle, on a file that could not be cut then.
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"half a record").unwrap();
+    log.torn = true;
+    log.admit(ticket(2), None, &message(QoS::AtLeastOnce, b"second")).unwrap();
+    drop(log);
+    let log = Log::open(&path, false).unwrap();
+    assert_eq!(state(&log).messages.len(), 2);
+}
