@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 /// while a PINGREQ itself is stuck behind one, so does whatever the kernel can send of it.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
-    /// Zero turns it off.
-    interval: Duration,
-    timeout: Duration,
+    timeout_nanos: u64,
     last_sent: Instant,
     last_received: Instant,
     /// Since when the answer to a ping is waited for.
     ping_since: Option<Instant>,
     /// Position in the output at which that ping ends; 0 once it is written.
     ping_end: u64,
+    /// Zero turns it off.
+    interval_millis: u32,
     reading: bool,
 }
 
@@ -38,9 +38,10 @@ impl KeepAlive {
         let interval = keep_alive - (keep_alive / 20).min(Duration::from_millis(500));
         let early = interval / 512 * u32::from(spread);
         let last_sent = now.checked_sub(early).unwrap_or(now);
+        // Each client has this on its hands: whole milliseconds are what such an interval has.
         KeepAlive {
-            interval,
-            timeout,
+            interval_millis: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+            timeout_nanos: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
             last_sent,
             last_received: now,
             ping_since: None,
@@ -94,7 +95,7 @@ impl KeepAlive {
 
     /// When the next PINGREQ is due.
     pub(super) fn ping_due(&self) -> Option<Instant> {
-        if self.interval.is_zero() {
+        if self.interval_millis == 0 {
             return None;
         }
         let silent_since = match self.ping_since {
@@ -103,13 +104,13 @@ impl KeepAlive {
             None if self.reading => self.last_sent.min(self.last_received),
             None => self.last_sent,
         };
-        silent_since.checked_add(self.interval)
+        silent_since.checked_add(Duration::from_millis(self.interval_millis.into()))
     }
 
     /// When the peer counts as dead.
     pub(super) fn pong_due(&self) -> Option<Instant> {
         let since = self.ping_since.filter(|_| self.reading)?;
-        since.max(self.last_received).checked_add(self.timeout)
+        since.max(self.last_received).checked_add(Duration::from_nanos(self.timeout_nanos))
     }
 }
 
