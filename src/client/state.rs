@@ -1,28 +1,61 @@
 //! What a client is doing, for those who ask and those who wait for it to change.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::info::State;
+use super::info::{CloseReason, ConnectInfo, State};
 
 /// Holds the state of a client. The channel that tells of changes has 416 bytes on the heap, a
 /// sixth of an idle client: it exists while somebody watches.
 pub(super) struct StateCell(Mutex<Inner>);
 
 struct Inner {
-    state: State,
+    state: Compact,
     changes: Option<watch::Sender<State>>,
+}
+
+/// A state without the room for the reason of an end.
+enum Compact {
+    Connecting { attempt: u32 },
+    Connected(Arc<ConnectInfo>),
+    Waiting { delay: Duration, attempt: u32 },
+    Closed(Box<CloseReason>),
+}
+
+impl From<State> for Compact {
+    fn from(state: State) -> Compact {
+        match state {
+            State::Connecting { attempt } => Compact::Connecting { attempt },
+            State::Connected(info) => Compact::Connected(info),
+            State::Waiting { delay, attempt } => Compact::Waiting { delay, attempt },
+            State::Closed(reason) => Compact::Closed(Box::new(reason)),
+        }
+    }
+}
+
+impl Compact {
+    fn state(&self) -> State {
+        match self {
+            Compact::Connecting { attempt } => State::Connecting { attempt: *attempt },
+            Compact::Connected(info) => State::Connected(Arc::clone(info)),
+            Compact::Waiting { delay, attempt } => {
+                State::Waiting { delay: *delay, attempt: *attempt }
+            }
+            Compact::Closed(reason) => State::Closed(CloseReason::clone(reason)),
+        }
+    }
 }
 
 impl StateCell {
     pub(super) fn new(state: State) -> StateCell {
-        StateCell(Mutex::new(Inner { state, changes: None }))
+        StateCell(Mutex::new(Inner { state: state.into(), changes: None }))
     }
 
     /// Returns the state as it is.
     pub(super) fn get(&self) -> State {
-        self.lock().state.clone()
+        self.lock().state.state()
     }
 
     /// Changes the state and tells those who watch. Only the driver task does.
@@ -30,7 +63,7 @@ impl StateCell {
         let mut inner = self.lock();
         inner.tidy();
         let changes = inner.changes.clone();
-        let before = std::mem::replace(&mut inner.state, state.clone());
+        let before = std::mem::replace(&mut inner.state, state.clone().into());
         // Neither a waker nor a destructor runs with the lock held.
         drop(inner);
         drop(before);
@@ -42,12 +75,13 @@ impl StateCell {
     /// Watches the state.
     pub(super) fn watch(&self) -> watch::Receiver<State> {
         let Inner { state, changes } = &mut *self.lock();
-        changes.get_or_insert_with(|| watch::channel(state.clone()).0).subscribe()
+        changes.get_or_insert_with(|| watch::channel(state.state()).0).subscribe()
     }
 
     /// Waits for a state of which there is something to tell.
     pub(super) async fn wait_for<T>(&self, mut tell: impl FnMut(&State) -> Option<T>) -> Option<T> {
-        if let Some(told) = tell(&self.lock().state) {
+        let state = self.get();
+        if let Some(told) = tell(&state) {
             return Some(told);
         }
         let mut told = None;
