@@ -103,12 +103,11 @@ impl Drop for Consumer {
         let mut state = self.queue.lock();
         state.abandoned = true;
         let was_over = self.queue.is_over(&state);
-        let (droppable, held) =
-            (std::mem::take(&mut state.droppable), std::mem::take(&mut state.held));
+        let lanes = state.lanes.take().unwrap_or_default();
         state.bytes = 0;
         drop(state);
         // Their acknowledgements go to the mailbox, which has a lock of its own.
-        for entry in droppable.into_iter().chain(held) {
+        for entry in lanes.droppable.into_iter().chain(lanes.held) {
             if was_over && let Some(handle) = &entry.message.ack {
                 handle.made_room();
             }
@@ -157,10 +156,8 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// What may be dropped: QoS 0, or everything.
-    droppable: VecDeque<Entry>,
-    /// What may not.
-    held: VecDeque<Entry>,
+    /// Absent until a message comes.
+    lanes: Option<Box<Lanes>>,
     next_serial: u64,
     bytes: usize,
     lagged: u64,
@@ -169,6 +166,14 @@ struct State {
     /// The consumer is gone.
     abandoned: bool,
     waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    /// What may be dropped: QoS 0, or everything.
+    droppable: VecDeque<Entry>,
+    /// What may not.
+    held: VecDeque<Entry>,
 }
 
 struct Entry {
@@ -223,12 +228,14 @@ impl Queue {
         state.next_serial += 1;
         state.bytes += bytes;
         let may_drop = message.qos() == QoS::AtMostOnce || self.slow == Slow::DropOldest;
-        let lane = if may_drop { &mut state.droppable } else { &mut state.held };
+        let lanes = state.lanes.get_or_insert_default();
+        let lane = if may_drop { &mut lanes.droppable } else { &mut lanes.held };
         lane.push_back(Entry { serial, message });
         let mut dropped = Vec::new();
         while self.is_over(&state)
             && state.len() > 1
-            && let Some(Entry { message, .. }) = state.droppable.pop_front()
+            && let Some(Entry { message, .. }) =
+                state.lanes.as_mut().and_then(|lanes| lanes.droppable.pop_front())
         {
             state.bytes -= message.queued_bytes();
             state.lagged += 1;
@@ -240,6 +247,14 @@ impl Queue {
         waker.inspect(Waker::wake_by_ref);
         dropped.iter().for_each(Message::ack);
         Pushed::Kept { dropped: dropped.len() as u64, overfull }
+    }
+
+    /// Gives back the memory of a past burst.
+    pub(super) fn shrink(&self) {
+        let mut state = self.lock();
+        if state.len() == 0 {
+            state.lanes = None;
+        }
     }
 
     /// Whether more is held than the queue is meant for.
@@ -300,15 +315,16 @@ impl fmt::Debug for Queue {
 
 impl State {
     fn len(&self) -> usize {
-        self.droppable.len() + self.held.len()
+        self.lanes.as_ref().map_or(0, |lanes| lanes.droppable.len() + lanes.held.len())
     }
 
     /// Takes the older of the two lanes' first.
     fn pop(&mut self) -> Option<Message> {
-        let lane = match (self.droppable.front(), self.held.front()) {
-            (Some(droppable), Some(held)) if held.serial < droppable.serial => &mut self.held,
-            (Some(_), _) => &mut self.droppable,
-            (None, _) => &mut self.held,
+        let Lanes { droppable, held } = self.lanes.as_deref_mut()?;
+        let lane = match (droppable.front(), held.front()) {
+            (Some(first), Some(other)) if other.serial < first.serial => held,
+            (Some(_), _) => droppable,
+            (None, _) => held,
         };
         let Entry { mut message, .. } = lane.pop_front()?;
         if lane.is_empty() {
