@@ -243,8 +243,13 @@ impl ClientBuilder {
 
 /// Calls the hooks, one at a time, on the driver task and with no lock held.
 pub(super) struct HookCaller {
-    hooks: HookSet,
+    /// Absent where there are none.
+    called: Option<Box<Called>>,
     handle: Handle,
+}
+
+struct Called {
+    hooks: HookSet,
     observes_packets: bool,
     log_level: Option<LogLevel>,
     /// The hook that panicked: no other is called after it.
@@ -254,8 +259,9 @@ pub(super) struct HookCaller {
 /// Calls the closure and the method of a name.
 macro_rules! call {
     ($caller:ident.$name:ident($($argument:expr),*)) => {{
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, handle, panicked, .. } = $caller;
-        let handle = &*handle;
+        let HookCaller { called, handle } = $caller;
+        let Some(Called { hooks, panicked, .. }) = called.as_deref_mut() else { return };
+        let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|callbacks| callbacks.$name.as_mut()) {
             contain(stringify!($name), panicked, || hook($($argument,)* handle));
         }
@@ -274,17 +280,20 @@ impl HookCaller {
         let observes_packets = callbacks.is_some_and(|callbacks| callbacks.on_packet.is_some())
             || object.as_ref().is_some_and(|object| object.observes_packets())
             || log_level == Some(LogLevel::Trace);
-        HookCaller { hooks, handle, observes_packets, log_level, panicked: None }
+        let any = callbacks.is_some() || object.is_some() || hooks.authenticator.is_some();
+        let called = any.then(|| Called { hooks, observes_packets, log_level, panicked: None });
+        HookCaller { called: called.map(Box::new), handle }
     }
 
     /// The name of the hook that panicked, if one has.
     pub(super) fn panicked(&self) -> Option<&'static str> {
-        self.panicked
+        self.called.as_ref()?.panicked
     }
 
     /// Whether an attempt to connect may be changed.
     pub(super) fn change_attempts(&self) -> bool {
-        let HookSet { callbacks, object, .. } = &self.hooks;
+        let Some(called) = &self.called else { return false };
+        let HookSet { callbacks, object, .. } = &called.hooks;
         object.is_some()
             || callbacks.as_ref().is_some_and(|callbacks| {
                 callbacks.on_pre_connect.is_some() || callbacks.before_connect.is_some()
@@ -292,7 +301,8 @@ impl HookCaller {
     }
 
     pub(super) fn on_pre_connect(&mut self, attempt: &mut Attempt) {
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
+        let Some(Called { hooks, panicked, .. }) = self.called.as_deref_mut() else { return };
+        let HookSet { callbacks, object, .. } = hooks;
         let callback = callbacks.as_mut().and_then(|hooks| hooks.on_pre_connect.as_mut());
         if let Some(hook) = callback {
             contain("on_pre_connect", panicked, || hook(attempt));
@@ -308,7 +318,8 @@ impl HookCaller {
         by: BeforeConnectBy,
         attempt: Attempt,
     ) -> Option<BeforeConnect> {
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
+        let Called { hooks, panicked, .. } = self.called.as_deref_mut()?;
+        let HookSet { callbacks, object, .. } = hooks;
         let callback = callbacks.as_mut().and_then(|hooks| hooks.before_connect.as_mut());
         contain(BEFORE_CONNECT, panicked, || match (by, callback, object) {
             (BeforeConnectBy::Closure, Some(hook), _) => hook(attempt),
@@ -322,8 +333,9 @@ impl HookCaller {
         &mut self,
         call: impl FnOnce(&mut dyn Authenticator) -> T,
     ) -> Option<T> {
-        let authenticator = self.hooks.authenticator.as_mut()?;
-        contain("authenticator", &mut self.panicked, || call(&mut **authenticator))
+        let Called { hooks, panicked, .. } = self.called.as_deref_mut()?;
+        let authenticator = hooks.authenticator.as_mut()?;
+        contain("authenticator", panicked, || call(&mut **authenticator))
     }
 
     /// Goes on with it; `None` when it panics.
@@ -332,7 +344,8 @@ impl HookCaller {
         future: &mut BeforeConnect,
         cx: &mut Context<'_>,
     ) -> Option<Poll<Result<Attempt, Box<dyn Error + Send + Sync>>>> {
-        contain(BEFORE_CONNECT, &mut self.panicked, || future.as_mut().poll(cx))
+        let panicked = &mut self.called.as_deref_mut()?.panicked;
+        contain(BEFORE_CONNECT, panicked, || future.as_mut().poll(cx))
     }
 
     pub(super) fn on_connect(&mut self, info: &ConnectInfo) {
@@ -352,7 +365,10 @@ impl HookCaller {
         failure: Failure<'_>,
         mut planned: Option<Duration>,
     ) -> Option<Duration> {
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
+        let Some(Called { hooks, panicked, .. }) = self.called.as_deref_mut() else {
+            return planned;
+        };
+        let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_retry.as_mut()) {
             let decided = contain("on_retry", panicked, || hook(failure, planned));
             planned = decided.unwrap_or(planned);
@@ -366,8 +382,10 @@ impl HookCaller {
 
     /// A message whose hook panics counts as dealt with: it would only bring the next one down.
     pub(super) fn on_message(&mut self, message: &MessageRef<'_>) -> Flow {
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, handle, panicked, .. } = self;
+        let HookCaller { called, handle } = self;
         let mut flow = Flow::Continue;
+        let Some(Called { hooks, panicked, .. }) = called.as_deref_mut() else { return flow };
+        let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_message.as_mut()) {
             flow = contain("on_message", panicked, || hook(message, handle)).unwrap_or(Flow::Taken);
         }
@@ -405,12 +423,13 @@ impl HookCaller {
     }
 
     pub(super) fn observes_packets(&self) -> bool {
-        self.observes_packets
+        self.called.as_ref().is_some_and(|called| called.observes_packets)
     }
 
     pub(super) fn on_packet(&mut self, direction: Direction, packet: &Packet<'_>, size: usize) {
         let view = PacketView { packet, size };
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = &mut *self;
+        let Some(Called { hooks, panicked, .. }) = self.called.as_deref_mut() else { return };
+        let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_packet.as_mut()) {
             contain("on_packet", panicked, || hook(direction, view));
         }
@@ -430,10 +449,13 @@ impl HookCaller {
 
     /// Tells the log hooks, if one wants to know.
     pub(super) fn log(&mut self, level: LogLevel, text: impl FnOnce() -> String) {
-        if self.log_level.is_none_or(|most| level > most) {
+        let Some(Called { hooks, log_level, panicked, .. }) = self.called.as_deref_mut() else {
+            return;
+        };
+        if log_level.is_none_or(|most| level > most) {
             return;
         }
-        let HookCaller { hooks: HookSet { callbacks, object, .. }, panicked, .. } = self;
+        let HookSet { callbacks, object, .. } = hooks;
         let text = text();
         if let Some((most, hook)) = callbacks.as_mut().and_then(|hooks| hooks.on_log.as_mut())
             && level <= *most

@@ -42,9 +42,6 @@ pub(super) struct Dispatch {
     inbox: Arc<Queue>,
     /// Absent before the first request.
     pub(super) responses: Option<Box<Responses>>,
-    /// Queues with more in them than they are meant for.
-    overfull: Vec<Arc<Queue>>,
-    flushes: Vec<Flush>,
     /// What few clients need; absent while there is nothing in it.
     rare: Option<Box<Rare>>,
     /// What is pending takes this much room.
@@ -111,6 +108,9 @@ type RequestWaiter = Option<oneshot::Sender<Result<SubscribeReceipt, RequestErro
 /// What most clients do without.
 #[derive(Default)]
 struct Rare {
+    /// Queues with more in them than they are meant for.
+    overfull: Vec<Arc<Queue>>,
+    flushes: Vec<Flush>,
     /// The messages that end at a certain time, by that time.
     expiries: BTreeSet<(Instant, Ticket)>,
     /// How many of the pending are [`Pending::Unheard`].
@@ -123,7 +123,9 @@ struct Rare {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.expiries.is_empty()
+        self.overfull.is_empty()
+            && self.flushes.is_empty()
+            && self.expiries.is_empty()
             && self.unheard_count == 0
             && self.store_retry.is_none()
             && self.drain.is_none()
@@ -177,8 +179,6 @@ impl Dispatch {
             router: None,
             inbox,
             responses: None,
-            overfull: Vec::new(),
-            flushes: Vec::new(),
             rare: None,
             pending_bytes: 0,
             freed_messages: 0,
@@ -329,7 +329,10 @@ impl Dispatch {
         let unheard_count = self.rare.as_ref().map_or(0, |rare| rare.unheard_count);
         match self.pending.len() - unheard_count {
             0 => drop(done.send(())),
-            left => self.flushes.push(Flush { until, left, done }),
+            left => {
+                let flush = Flush { until, left, done };
+                self.rare.get_or_insert_default().flushes.push(flush);
+            }
         }
     }
 
@@ -396,22 +399,23 @@ impl Dispatch {
 
     /// Gives back the room of what has ended, and looks which streams have caught up.
     pub(super) fn settle(&mut self) {
-        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
-            self.rare = None;
+        if let Some(rare) = &mut self.rare {
+            rare.overfull.retain(|queue| queue.is_overfull());
+            if rare.is_empty() {
+                self.rare = None;
+            }
         }
         if self.freed_messages > 0 {
             self.shared.mailbox.release(self.freed_messages, self.freed_bytes);
             self.freed_messages = 0;
             self.freed_bytes = 0;
         }
-        self.overfull.retain(|queue| queue.is_overfull());
     }
 
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&mut self) {
         self.pending.shrink();
-        self.flushes.shrink_to(0);
-        self.overfull.shrink_to(0);
+        self.inbox.shrink();
     }
 
     /// Lets all streams run out.
@@ -506,11 +510,13 @@ impl Dispatch {
 
     fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
         let pending = self.pending.remove(ticket)?;
-        if !self.flushes.is_empty() {
-            for flush in self.flushes.iter_mut().filter(|flush| ticket < flush.until) {
+        if let Some(Rare { flushes, .. }) = self.rare.as_deref_mut()
+            && !flushes.is_empty()
+        {
+            for flush in flushes.iter_mut().filter(|flush| ticket < flush.until) {
                 flush.left -= 1;
             }
-            for flush in self.flushes.extract_if(.., |flush| flush.left == 0) {
+            for flush in flushes.extract_if(.., |flush| flush.left == 0) {
                 let _ = flush.done.send(());
             }
         }
@@ -584,7 +590,9 @@ impl LinkInbox for Dispatch {
 
     fn wants_input(&self) -> bool {
         // Without its CONNACK a connection would be given up.
-        self.connection.accepted_at.is_none() || !self.reading_paused && self.overfull.is_empty()
+        self.connection.accepted_at.is_none()
+            || !self.reading_paused
+                && self.rare.as_ref().is_none_or(|rare| rare.overfull.is_empty())
     }
 
     fn poll_stored(&mut self, cx: &mut Context<'_>) -> bool {

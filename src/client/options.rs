@@ -565,7 +565,7 @@ impl ClientBuilder {
         if let Some(restored) = restored {
             task.await_restored(&restored);
         }
-        runtime.spawn(task.run());
+        task.spawn(&runtime);
         let guard = Arc::new(ClientGuard { shared: Arc::clone(&shared) });
         Ok((Client { shared, guard }, Inbox::new(inbox)))
     }

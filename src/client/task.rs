@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::Instrument;
@@ -62,16 +63,19 @@ pub(super) struct Task {
 /// How the client is to end.
 enum Farewell {
     /// Somebody asked for it.
-    Asked {
-        reason: ReasonCode,
-        properties: Properties,
-        done: Option<oneshot::Sender<Result<(), DisconnectError>>>,
-    },
+    Asked(Box<Asked>),
     /// What was admitted has until then to be finished: nobody can ask for anything any more, or
     /// somebody asked for that.
     HandlesGone { by: Instant },
     /// The broker is to notice that nobody took leave.
     Aborted,
+}
+
+/// What the broker is to be told, and who waits for that.
+struct Asked {
+    reason: ReasonCode,
+    properties: Properties,
+    done: Option<oneshot::Sender<Result<(), DisconnectError>>>,
 }
 
 impl Task {
@@ -101,11 +105,11 @@ impl Task {
         self.dispatch.await_restored(restored);
     }
 
-    /// Lives until the client ends.
+    /// Lives on `runtime` until the client ends.
     ///
     /// Not an `async fn`, whose future would have room for the task twice: as its argument and as
     /// what it works on.
-    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+    pub(super) fn spawn(mut self, runtime: &runtime::Handle) {
         let span = tracing::info_span!("mqtt", client_id = self.session.client_id());
         let life = async move {
             let reason = self.live().await;
@@ -113,7 +117,12 @@ impl Task {
             self.dispatch.hooks.log(LogLevel::Info, || format!("ended: {}", chain(&reason)));
             self.finish(reason);
         };
-        life.instrument(span)
+        // Where nobody traces, there is no room for a span.
+        if span.is_none() {
+            runtime.spawn(life);
+        } else {
+            runtime.spawn(life.instrument(span));
+        }
     }
 
     async fn live(&mut self) -> CloseReason {
@@ -125,11 +134,7 @@ impl Task {
                 ControlFlow::Continue(delay) => delay,
                 ControlFlow::Break(reason) => return reason,
             };
-            tracing::debug!(?delay, "connecting again later");
-            let attempt = self.attempts.saturating_add(1);
-            self.shared.state.set(State::Waiting { delay, attempt });
-            let until = now().checked_add(delay);
-            self.hurried = false;
+            let until = self.plan_attempt(delay);
             let waited = poll_fn(|cx| match self.poll_offline(cx, until) {
                 Poll::Pending if self.hurried => Poll::Ready(Ok(())),
                 polled => polled,
@@ -138,6 +143,15 @@ impl Task {
                 return reason;
             }
         }
+    }
+
+    /// Says when the wait for the next attempt ends.
+    fn plan_attempt(&mut self, delay: Duration) -> Option<Instant> {
+        tracing::debug!(?delay, "connecting again later");
+        let attempt = self.attempts.saturating_add(1);
+        self.shared.state.set(State::Waiting { delay, attempt });
+        self.hurried = false;
+        now().checked_add(delay)
     }
 
     /// Why the client ends when nothing went wrong with a connection.
@@ -165,7 +179,7 @@ impl Task {
             }
             self.dispatch.settle();
             let grace = match &self.farewell {
-                Some(Farewell::Asked { .. } | Farewell::Aborted) => {
+                Some(Farewell::Asked(_) | Farewell::Aborted) => {
                     return Poll::Ready(Err(self.stopped()));
                 }
                 Some(Farewell::HandlesGone { by }) if now >= *by || self.dispatch.is_idle() => {
@@ -188,10 +202,9 @@ impl Task {
     }
 
     /// Begins with a connection, to be polled with [`poll_online`](Self::poll_online).
-    fn attach(&mut self, connected: net::Connected) -> Box<Link> {
+    fn attach(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Box<Link> {
         self.session.handle_connected(now());
-        self.dispatch.connection =
-            Connection { peer: connected.peer, attempts: self.attempts, ..Connection::default() };
+        self.dispatch.connection = Connection::new(connected.peer, self.attempts, deadline);
         Box::new(Link::new(connected.stream))
     }
 
@@ -205,12 +218,7 @@ impl Task {
         self.outcome(served)
     }
 
-    fn poll_online(
-        &mut self,
-        cx: &mut Context<'_>,
-        link: &mut Link,
-        deadline: Option<Instant>,
-    ) -> Poll<Served> {
+    fn poll_online(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Served> {
         let mut leaving = false;
         loop {
             let now = now();
@@ -243,6 +251,7 @@ impl Task {
                     continue;
                 }
                 if self.dispatch.connection.accepted_at.is_none() {
+                    let deadline = self.dispatch.connection.deadline();
                     if deadline.is_some_and(|deadline| now >= deadline) {
                         return Poll::Ready(Served::NoAnswer);
                     }
@@ -287,13 +296,13 @@ impl Task {
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
         match &mut self.farewell {
-            Some(Farewell::Asked { reason, properties, done }) => {
-                let properties = std::mem::take(properties);
-                match self.session.disconnect(now, *reason, properties) {
+            Some(Farewell::Asked(asked)) => {
+                let properties = std::mem::take(&mut asked.properties);
+                match self.session.disconnect(now, asked.reason, properties) {
                     Ok(()) => true,
                     Err(refused) => {
                         tracing::debug!(reason = %refused.reason, "disconnect refused");
-                        if let Some(done) = done.take() {
+                        if let Some(done) = asked.done.take() {
                             let _ = done.send(Err(refused.reason.into()));
                         }
                         self.farewell = None;
@@ -423,12 +432,15 @@ impl Task {
             }
             Command::Flush { ticket, done } => self.dispatch.await_flush(ticket, done),
             Command::Disconnect { reason, properties, done } => match self.farewell {
-                Some(Farewell::Asked { .. }) => {
+                Some(Farewell::Asked(_)) => {
                     if let Some(done) = done {
                         let _ = done.send(Err(DisconnectError::Closed));
                     }
                 }
-                _ => self.farewell = Some(Farewell::Asked { reason, properties, done }),
+                _ => {
+                    let asked = Asked { reason, properties, done };
+                    self.farewell = Some(Farewell::Asked(Box::new(asked)));
+                }
             },
             Command::Drain { by, done } => {
                 // Who comes second is told that the client has ended.
@@ -437,8 +449,8 @@ impl Task {
                 }
             }
             Command::Abort => {
-                if let Some(Farewell::Asked { done: Some(done), .. }) =
-                    self.farewell.replace(Farewell::Aborted)
+                if let Some(Farewell::Asked(asked)) = self.farewell.replace(Farewell::Aborted)
+                    && let Some(done) = asked.done
                 {
                     let _ = done.send(Err(DisconnectError::Closed));
                 }
@@ -500,8 +512,8 @@ impl Task {
             self.command(now, command);
         }
         self.dispatch.leave_unsent(&mut self.session);
-        if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
-            && let Some(done) = done.take()
+        if let Some(Farewell::Asked(asked)) = &mut self.farewell
+            && let Some(done) = asked.done.take()
         {
             // There was no connection to say anything on.
             let _ = done.send(Ok(()));

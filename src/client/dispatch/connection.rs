@@ -20,8 +20,8 @@ use super::Dispatch;
 /// What is known of one connection.
 #[derive(Default)]
 pub(in crate::client) struct Connection {
-    pub(in crate::client) peer: Option<SocketAddr>,
-    pub(in crate::client) attempts: u32,
+    /// Until the broker accepts it.
+    making: Option<Box<Making>>,
     /// When the broker accepted it, if it has.
     pub(in crate::client) accepted_at: Option<Instant>,
     /// A stream was full whose consumer wants the connection to be closed then.
@@ -29,9 +29,35 @@ pub(in crate::client) struct Connection {
     /// Why the session ended it.
     pub(in crate::client) end: Option<Box<End>>,
     /// What the authenticator found wrong.
-    pub(in crate::client) authentication_error: Option<Arc<dyn Error + Send + Sync>>,
+    pub(in crate::client) authentication_error: Option<Box<Arc<dyn Error + Send + Sync>>>,
     /// Who waits for a re-authentication.
-    pub(in crate::client) reauthentication: Option<ReauthenticationWaiter>,
+    pub(in crate::client) reauthentication: Option<Box<ReauthenticationWaiter>>,
+}
+
+/// What is to be told of a connection once the broker accepts it.
+#[derive(Default)]
+struct Making {
+    peer: Option<SocketAddr>,
+    attempts: u32,
+    deadline: Option<Instant>,
+}
+
+impl Connection {
+    /// Begins with a connection that took so many attempts, and that the broker has to accept until
+    /// the deadline.
+    pub(in crate::client) fn new(
+        peer: Option<SocketAddr>,
+        attempts: u32,
+        deadline: Option<Instant>,
+    ) -> Connection {
+        let making = Box::new(Making { peer, attempts, deadline });
+        Connection { making: Some(making), ..Connection::default() }
+    }
+
+    /// Until when the broker has to accept it, if it has not.
+    pub(in crate::client) fn deadline(&self) -> Option<Instant> {
+        self.making.as_ref()?.deadline
+    }
 }
 
 pub(in crate::client) type ReauthenticationWaiter = oneshot::Sender<Result<(), AuthenticateError>>;
@@ -39,6 +65,7 @@ pub(in crate::client) type ReauthenticationWaiter = oneshot::Sender<Result<(), A
 impl Dispatch {
     pub(super) fn connected(&mut self, session: &Session, connected: session::Connected) {
         self.connection.accepted_at = Some(now());
+        let making = self.connection.making.take().unwrap_or_default();
         self.shared.mailbox.set_online(true);
         if let Some(store) = &self.shared.store {
             // The broker may have chosen it, or a hook.
@@ -51,8 +78,8 @@ impl Dispatch {
             reason: connected.reason,
             properties: connected.properties,
             limits: *session.limits(),
-            attempts: self.connection.attempts,
-            peer: self.connection.peer,
+            attempts: making.attempts,
+            peer: making.peer,
         });
         tracing::info!(
             peer = info.peer.map(tracing::field::display),
@@ -102,7 +129,7 @@ impl Dispatch {
     }
 
     fn fail_authentication(&mut self, session: &mut Session, error: AuthError) {
-        self.connection.authentication_error = Some(error.into());
+        self.connection.authentication_error = Some(Box::new(error.into()));
         // It may be closing already, for what the broker sent after that.
         let _ = session.disconnect(now(), ReasonCode::UNSPECIFIED_ERROR, Properties::default());
     }

@@ -45,8 +45,8 @@ impl Dispatch {
         let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
         // Somebody should have it and cannot: it stays with the broker.
         let mut missing = false;
-        let Dispatch { hooks, router, inbox, overfull, connection, shared, .. } = self;
-        let were_overfull = overfull.len();
+        let Dispatch { hooks, router, inbox, rare, connection, shared, .. } = self;
+        let mut newly_full = false;
         let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
             Pushed::Abandoned => false,
             Pushed::Overrun { dropped } => {
@@ -57,8 +57,12 @@ impl Dispatch {
             }
             Pushed::Kept { dropped, overfull: is_overfull } => {
                 shared.counters.messages_dropped.add(dropped);
-                if is_overfull && !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                    overfull.push(Arc::clone(queue));
+                if is_overfull {
+                    let overfull = &mut rare.get_or_insert_default().overfull;
+                    if !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                        overfull.push(Arc::clone(queue));
+                        newly_full = true;
+                    }
                 }
                 true
             }
@@ -71,7 +75,7 @@ impl Dispatch {
         if !wanted {
             shared.counters.messages_unclaimed.add(1);
         }
-        if overfull.len() > were_overfull {
+        if newly_full {
             const FULL: &str = "a stream is full: reading stops until its consumer catches up";
             tracing::debug!("{FULL}");
             hooks.log(LogLevel::Debug, || FULL.into());

@@ -41,17 +41,17 @@ impl Task {
     pub(super) async fn connect(&mut self) -> Outcome {
         // Nothing of this future is as large as what it awaits, which is boxed: a client that is
         // connected carries neither the ways to connect nor what came of them.
-        let (mut link, deadline) = match Box::pin(self.dial()).await {
-            Ok(dialed) => dialed,
+        let mut link = match Box::pin(self.dial()).await {
+            Ok(link) => link,
             Err(outcome) => return *outcome,
         };
-        let served = poll_fn(|cx| self.poll_online(cx, &mut link, deadline)).await;
+        let served = poll_fn(|cx| self.poll_online(cx, &mut link)).await;
         drop(link);
         self.detach(served)
     }
 
-    /// Makes a connection to speak MQTT on, and says until when the broker has to have accepted it.
-    async fn dial(&mut self) -> Result<(Box<Link>, Option<Instant>), Box<Outcome>> {
+    /// Makes a connection to speak MQTT on.
+    async fn dial(&mut self) -> Result<Box<Link>, Box<Outcome>> {
         let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
             self.prepare().await?
         } else {
@@ -73,7 +73,7 @@ impl Task {
             }
             Some(Ok(connected)) => {
                 self.begin_authentication()?;
-                Ok((self.attach(connected), deadline))
+                Ok(self.attach(connected, deadline))
             }
         }
     }
@@ -154,7 +154,7 @@ impl Task {
             None => Err(AuthenticateError::NoAuthenticator),
         };
         match asked {
-            Ok(()) => self.dispatch.connection.reauthentication = Some(done),
+            Ok(()) => self.dispatch.connection.reauthentication = Some(Box::new(done)),
             Err(error) => drop(done.send(Err(error))),
         }
     }
@@ -216,7 +216,7 @@ impl Task {
             None => false,
             // What was admitted may still be confirmed on another one.
             Some(Farewell::HandlesGone { by }) => now() >= by || self.dispatch.is_idle(),
-            Some(Farewell::Asked { .. } | Farewell::Aborted) => true,
+            Some(Farewell::Asked(_) | Farewell::Aborted) => true,
         }
     }
 
@@ -236,7 +236,7 @@ impl Task {
         let end = connection.end.map(|end| *end);
         if let Some(done) = connection.reauthentication {
             let _ = done.send(Err(match (&connection.authentication_error, &end) {
-                (Some(error), _) => AuthenticateError::Failed(Arc::clone(error)),
+                (Some(error), _) => AuthenticateError::Failed(Arc::clone(&**error)),
                 (None, Some(End::ServerDisconnect { reason, properties })) => {
                     let (reason, properties) = (*reason, properties.clone());
                     AuthenticateError::Rejected { reason, properties }
@@ -244,7 +244,7 @@ impl Task {
                 (None, _) => AuthenticateError::Lost,
             }));
         }
-        if let Some(error) = connection.authentication_error {
+        if let Some(error) = connection.authentication_error.map(|error| *error) {
             return match connection.accepted_at {
                 Some(accepted_at) => {
                     let cause = DisconnectCause::Authentication(error);
@@ -320,8 +320,8 @@ impl Task {
             }
             Served::Link(LinkEnd::Closed) => Ok(()),
         };
-        if let Some(Farewell::Asked { done, .. }) = &mut self.farewell
-            && let Some(done) = done.take()
+        if let Some(Farewell::Asked(asked)) = &mut self.farewell
+            && let Some(done) = asked.done.take()
         {
             let _ = done.send(sent);
         }
