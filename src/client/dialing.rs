@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::ReasonCode;
 use crate::net::{ConnectOptions, Endpoint};
-use crate::session::Backoff;
+use crate::session::{Backoff, Config};
 
 use super::error::{ConnectError, server_reference};
 use super::info::DisconnectCause;
@@ -21,6 +21,8 @@ use super::info::DisconnectCause;
 /// How connections are to be made, and made again.
 #[derive(Clone)]
 pub(super) struct Plan {
+    /// The settings of the session, of which hooks may have an attempt depart.
+    pub(super) config: Arc<Config>,
     /// In the order in which they are tried; at least one.
     pub(super) brokers: Box<[Endpoint]>,
     pub(super) follow_redirects: bool,
@@ -33,8 +35,9 @@ pub(super) struct Plan {
 
 impl PartialEq for Plan {
     fn eq(&self, other: &Plan) -> bool {
-        let Plan { brokers, follow_redirects, options, delays, retry_first } = self;
-        *brokers == other.brokers
+        let Plan { config, brokers, follow_redirects, options, delays, retry_first } = self;
+        Arc::ptr_eq(config, &other.config)
+            && *brokers == other.brokers
             && *follow_redirects == other.follow_redirects
             && Arc::ptr_eq(options, &other.options)
             && *delays == other.delays
@@ -46,16 +49,16 @@ impl PartialEq for Plan {
 pub(super) struct Dialing {
     /// Shared with other clients, up to the first server that has moved.
     plan: Arc<Plan>,
-    /// The client identifier, once a hook has changed that of the session.
-    pub(super) client_id: Option<Box<str>>,
     seed: u64,
     /// Absent while the first attempt has not failed, or its connection lasts.
     course: Option<Box<Course>>,
-    ever_connected: bool,
 }
 
 /// What has come of the attempts so far.
 struct Course {
+    /// The client identifier, once a hook has changed that of the session.
+    client_id: Option<Box<str>>,
+    ever_connected: bool,
     /// The broker whose turn it is.
     current: usize,
     /// How many have failed in this round.
@@ -70,11 +73,24 @@ struct Course {
 
 impl Dialing {
     pub(super) fn new(plan: Arc<Plan>, seed: u64) -> Dialing {
-        Dialing { plan, client_id: None, seed, course: None, ever_connected: false }
+        Dialing { plan, seed, course: None }
     }
 
     pub(super) fn options(&self) -> &Arc<ConnectOptions> {
         &self.plan.options
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.plan.config
+    }
+
+    /// The client identifier, if a hook has changed that of the session.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        self.course.as_ref()?.client_id.as_deref()
+    }
+
+    pub(super) fn set_client_id(&mut self, client_id: Box<str>) {
+        self.course().client_id = Some(client_id);
     }
 
     /// Where the next attempt goes.
@@ -90,7 +106,15 @@ impl Dialing {
         self.course.get_or_insert_with(|| {
             let new = |(first, max)| Backoff::new(first, max, STABLE_AFTER, self.seed);
             let backoff = self.plan.delays.map(new);
-            Box::new(Course { current: 0, failed: 0, redirect: None, hops: 0, backoff })
+            Box::new(Course {
+                client_id: None,
+                ever_connected: false,
+                current: 0,
+                failed: 0,
+                redirect: None,
+                hops: 0,
+                backoff,
+            })
         })
     }
 
@@ -111,7 +135,7 @@ impl Dialing {
         if self.next(elsewhere) {
             return Some(Duration::ZERO);
         }
-        let (ever_connected, retry_first) = (self.ever_connected, self.plan.retry_first);
+        let (ever_connected, retry_first) = (self.course().ever_connected, self.plan.retry_first);
         let longest_delay = self.longest_delay();
         let backoff = self.course().backoff.as_mut()?;
         let retryable = error.is_retryable();
@@ -132,7 +156,7 @@ impl Dialing {
         accepted_at: Instant,
         now: Instant,
     ) -> Option<Duration> {
-        self.ever_connected = true;
+        self.course().ever_connected = true;
         if cause.is_final() {
             return None;
         }
@@ -257,12 +281,13 @@ const MAX_HOPS: u8 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Properties, Property, PropertyValue};
+    use crate::codec::{Properties, Property, PropertyValue, Version};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn dialing(brokers: &[&str], retry: bool) -> Dialing {
         let plan = Plan {
+            config: Arc::new(Config::new(Version::V5)),
             brokers: brokers.iter().map(|url| Endpoint::parse(url).unwrap()).collect(),
             follow_redirects: true,
             options: Arc::default(),

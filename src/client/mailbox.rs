@@ -2,7 +2,7 @@
 //! batch, and the bound on what may be admitted.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::session::{
 };
 
 use super::OutgoingMessage;
+use super::alike::Alike;
 use super::error::{AuthenticateError, DisconnectError, PublishError, RequestError};
 use super::info::DrainReport;
 use super::message::Message;
@@ -103,7 +104,7 @@ pub(super) enum Command {
 /// Collects commands until the driver task takes them.
 pub(super) struct Mailbox {
     state: Mutex<State>,
-    limit: OutgoingQueue,
+    limit: Arc<OutgoingQueue>,
 }
 
 /// What there is beside the commands.
@@ -128,7 +129,7 @@ struct State {
 
 /// Bounds what is admitted and not finished.
 struct Room {
-    limit: OutgoingQueue,
+    limit: Arc<OutgoingQueue>,
     messages: usize,
     bytes: usize,
     /// Whether the broker has accepted the connection.
@@ -170,7 +171,15 @@ pub(super) enum NotAdmitted {
 
 impl Mailbox {
     pub(super) fn new(limit: OutgoingQueue) -> Mailbox {
-        let room = Room { limit, messages: 0, bytes: 0, online: false, waiters: VecDeque::new() };
+        static LIMIT: Alike<OutgoingQueue> = Alike::new();
+        let limit = LIMIT.share(limit);
+        let room = Room {
+            limit: Arc::clone(&limit),
+            messages: 0,
+            bytes: 0,
+            online: false,
+            waiters: VecDeque::new(),
+        };
         Mailbox {
             limit,
             state: Mutex::new(State {
@@ -339,7 +348,9 @@ impl Mailbox {
     pub(super) fn take(&self, cx: &mut Context<'_>, batch: &mut Vec<Command>) -> Taken {
         debug_assert!(batch.is_empty(), "the driver deals with a batch before it takes another");
         let mut state = self.lock();
-        std::mem::swap(&mut state.commands, batch);
+        if !state.commands.is_empty() {
+            std::mem::swap(&mut state.commands, batch);
+        }
         if state.driver.is_none() {
             state.driver = Some(cx.waker().clone());
         }
@@ -349,12 +360,11 @@ impl Mailbox {
 
     /// What was asked of the queue.
     pub(super) fn limit(&self) -> OutgoingQueue {
-        self.limit
+        *self.limit
     }
 
     /// Gives back the memory of a past burst.
-    pub(super) fn shrink(&self, batch: &mut Vec<Command>) {
-        batch.shrink_to_fit();
+    pub(super) fn shrink(&self) {
         self.lock().commands.shrink_to_fit();
     }
 
@@ -477,7 +487,6 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 

@@ -46,6 +46,7 @@ mod task;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,24 +105,30 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-    guard: Arc<ClientGuard>,
 }
 
-/// Notices when the last [`Client`] goes.
-pub(super) struct ClientGuard {
-    shared: Arc<Shared>,
+impl Clone for Client {
+    fn clone(&self) -> Client {
+        Client::new(Arc::clone(&self.shared))
+    }
 }
 
-impl Drop for ClientGuard {
+impl Drop for Client {
     fn drop(&mut self) {
-        self.shared.mailbox.send(Command::HandlesGone);
+        if self.shared.clients.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.mailbox.send(Command::HandlesGone);
+        }
     }
 }
 
 impl Client {
+    fn new(shared: Arc<Shared>) -> Client {
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        Client { shared }
+    }
+
     /// Sets up a client for a URL such as `mqtt://localhost` or `mqtt://user:password@[::1]:1884`.
     ///
     /// # Errors
@@ -409,7 +416,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("state", &self.shared.state.get())
-            .field("handles", &Arc::strong_count(&self.guard))
+            .field("handles", &self.shared.clients.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }
 }

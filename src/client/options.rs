@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::net::WebSocketOptions;
 use crate::net::{ConnectOptions, Endpoint, EndpointError};
 use crate::session::{Config, ConfigError, Session, SessionLoss, Will};
 
+use super::Client;
 use super::acks::Acks;
 use super::alike::Alike;
 use super::callbacks::{HookCaller, HookSet};
@@ -32,7 +34,6 @@ use super::state::StateCell;
 use super::store_file::FileStore;
 use super::stream::{Inbox, Queue, Slow};
 use super::task::{Task, now};
-use super::{Client, ClientGuard};
 
 /// Sets up a [`Client`].
 ///
@@ -534,6 +535,7 @@ impl ClientBuilder {
             version: config.version,
             store,
             requests: OnceLock::new(),
+            clients: AtomicUsize::new(0),
         });
         let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };
@@ -541,14 +543,16 @@ impl ClientBuilder {
             Reconnect::Never => None,
             Reconnect::Backoff { first, max } => Some((first, max)),
         };
+        let config = CONFIG.share(config);
         let plan = Plan {
+            config: Arc::clone(&config),
             brokers: std::iter::once(self.endpoint).chain(self.fallbacks).collect(),
             follow_redirects: self.follow_redirects,
             options: connect_options,
             delays,
             retry_first: self.retry_first_connect,
         };
-        let (config, seed) = (CONFIG.share(config), random.hash_one("session"));
+        let seed = random.hash_one("session");
         let session = match &restored {
             Some(restored) => {
                 Session::restore(config, client_id, seed, now(), restored.ledger.clone())
@@ -566,8 +570,7 @@ impl ClientBuilder {
             task.await_restored(&restored);
         }
         task.spawn(&runtime);
-        let guard = Arc::new(ClientGuard { shared: Arc::clone(&shared) });
-        Ok((Client { shared, guard }, Inbox::new(inbox)))
+        Ok((Client::new(shared), Inbox::new(inbox)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the handles and the driver task of one client share.
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use crate::codec::Version;
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub(super) store: Option<Store>,
     /// Absent before the first request.
     pub(super) requests: OnceLock<Box<Requests>>,
+    /// How many [`Client`](super::Client)s there are: the task ends after the last one.
+    pub(super) clients: AtomicUsize,
 }
 
 impl Shared {

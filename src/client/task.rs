@@ -23,9 +23,7 @@ use tracing::Instrument;
 use crate::codec::{Properties, ReasonCode};
 use crate::driver::{Link, LinkInbox, Scratch};
 use crate::net;
-use crate::session::{
-    Config, RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why,
-};
+use crate::session::{RefusedReason, Session, SubscribeRequest, Ticket, UnsubscribeRequest, Why};
 
 use super::OutgoingMessage;
 use super::callbacks::HookCaller;
@@ -44,14 +42,9 @@ use connecting::{Outcome, Served};
 
 /// Runs one client.
 pub(super) struct Task {
-    shared: Arc<Shared>,
-    /// The settings, of which hooks may have an attempt depart.
-    config: Arc<Config>,
     session: Session,
     dispatch: Dispatch,
     dialing: Dialing,
-    /// The list that is exchanged with the mailbox's.
-    batch: Vec<Command>,
     timer: Option<Pin<Box<Sleep>>>,
     farewell: Option<Farewell>,
     /// Somebody does not want to wait for the next attempt.
@@ -87,12 +80,9 @@ impl Task {
         dialing: Dialing,
     ) -> Task {
         Task {
-            config: Arc::clone(session.config()),
             session,
-            dispatch: Dispatch::new(Arc::clone(&shared), hooks, inbox),
-            shared,
+            dispatch: Dispatch::new(shared, hooks, inbox),
             dialing,
-            batch: Vec::new(),
             timer: None,
             farewell: None,
             hurried: false,
@@ -128,30 +118,41 @@ impl Task {
     async fn live(&mut self) -> CloseReason {
         loop {
             self.attempts = self.attempts.saturating_add(1);
-            self.shared.state.set(State::Connecting { attempt: self.attempts });
-            let outcome = self.connect().await;
-            let delay = match self.consider(outcome) {
-                ControlFlow::Continue(delay) => delay,
-                ControlFlow::Break(reason) => return reason,
+            self.dispatch.shared.state.set(State::Connecting { attempt: self.attempts });
+            // Nothing of this future is as large as what it awaits, which is boxed: a client that is
+            // connected carries neither the ways to connect nor what came of them.
+            let outcome = 'attempt: {
+                let mut link = match Box::pin(self.dial()).await {
+                    Ok(link) => link,
+                    Err(outcome) => break 'attempt *outcome,
+                };
+                let served = poll_fn(|cx| self.poll_online(cx, &mut link)).await;
+                drop(link);
+                self.detach(served)
             };
-            let until = self.plan_attempt(delay);
-            let waited = poll_fn(|cx| match self.poll_offline(cx, until) {
-                Poll::Pending if self.hurried => Poll::Ready(Ok(())),
-                polled => polled,
-            });
-            if let Err(reason) = waited.await {
-                return reason;
+            match self.consider(outcome) {
+                ControlFlow::Continue(delay) => {
+                    if let Err(reason) = Box::pin(self.wait(delay)).await {
+                        return reason;
+                    }
+                }
+                ControlFlow::Break(reason) => return reason,
             }
         }
     }
 
-    /// Says when the wait for the next attempt ends.
-    fn plan_attempt(&mut self, delay: Duration) -> Option<Instant> {
+    /// Waits for the next attempt; fails when the client is to end.
+    async fn wait(&mut self, delay: Duration) -> Result<(), CloseReason> {
         tracing::debug!(?delay, "connecting again later");
         let attempt = self.attempts.saturating_add(1);
-        self.shared.state.set(State::Waiting { delay, attempt });
+        self.dispatch.shared.state.set(State::Waiting { delay, attempt });
+        let until = now().checked_add(delay);
         self.hurried = false;
-        now().checked_add(delay)
+        poll_fn(|cx| match self.poll_offline(cx, until) {
+            Poll::Pending if self.hurried => Poll::Ready(Ok(())),
+            polled => polled,
+        })
+        .await
     }
 
     /// Why the client ends when nothing went wrong with a connection.
@@ -174,7 +175,7 @@ impl Task {
             let now = now();
             let next_expiry = self.take_commands(cx, now);
             self.pass_events();
-            if self.shared.store.is_some() {
+            if self.dispatch.shared.store.is_some() {
                 self.dispatch.poll_stored(cx);
             }
             self.dispatch.settle();
@@ -211,7 +212,7 @@ impl Task {
     /// Takes note that the connection is gone.
     fn detach(&mut self, served: Served) -> Outcome {
         self.session.handle_disconnected(now());
-        self.shared.mailbox.set_online(false);
+        self.dispatch.shared.mailbox.set_online(false);
         self.pass_events();
         self.refuse_unsent();
         self.dispatch.settle();
@@ -277,7 +278,7 @@ impl Task {
         self.session.handle_timeout(now);
         if why == Why::Ping {
             // A ping is due when nothing else was sent for long.
-            self.shared.mailbox.shrink(&mut self.batch);
+            self.dispatch.shared.mailbox.shrink();
             self.dispatch.shrink();
         }
     }
@@ -326,15 +327,17 @@ impl Task {
     /// Deals with what the handles ask, and with what has taken too long. Returns when something
     /// will have.
     fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Instant> {
-        let mut batch = std::mem::take(&mut self.batch);
-        let mailbox = &self.shared.mailbox;
+        let mut batch = BATCH.take();
+        let mailbox = &self.dispatch.shared.mailbox;
         let taken = mailbox.take(cx, &mut batch);
         self.dispatch.reading_paused = taken.reading_paused;
         let waiter_expiry = taken.deadlines.then(|| mailbox.expire(now)).flatten();
         for command in batch.drain(..) {
             self.command(now, command);
         }
-        self.batch = batch;
+        if batch.capacity() <= LARGEST_SPARE {
+            BATCH.set(batch);
+        }
         self.dispatch.expire(now, &mut self.session);
         self.dispatch.next_expiry().into_iter().chain(waiter_expiry).min()
     }
@@ -354,7 +357,7 @@ impl Task {
 
     /// Ends the messages that are not to wait for another connection.
     fn refuse_unsent(&mut self) {
-        let offline = self.shared.mailbox.limit().offline;
+        let offline = self.dispatch.shared.mailbox.limit().offline;
         if offline == Offline::Keep {
             return;
         }
@@ -371,10 +374,10 @@ impl Task {
                 let expiry = Expiry::new(now, message.expiry(), deadline);
                 let refused_offline = !self.session.is_connected()
                     && !self.dispatch.ending
-                    && self.shared.mailbox.limit().offline.refuses(message.qos);
+                    && self.dispatch.shared.mailbox.limit().offline.refuses(message.qos);
                 self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, done);
                 self.publish(now, ticket, message);
-                let limit = self.shared.mailbox.limit();
+                let limit = self.dispatch.shared.mailbox.limit();
                 // It was admitted while there was a connection.
                 if refused_offline
                     && let Some(message) = self.dispatch.take_back(&mut self.session, ticket)
@@ -506,7 +509,7 @@ impl Task {
     /// Ends everything that is not finished, and tells everybody.
     fn finish(&mut self, reason: CloseReason) {
         self.dispatch.ending = true;
-        let leftover = self.shared.mailbox.close();
+        let leftover = self.dispatch.shared.mailbox.close();
         let now = now();
         for command in leftover {
             self.command(now, command);
@@ -525,23 +528,23 @@ impl Task {
 
     /// Why the store cannot be relied on any more, if so.
     fn store_failure(&self) -> Option<StoreError> {
-        self.shared.store.as_ref().and_then(Store::broken)
+        self.dispatch.shared.store.as_ref().and_then(Store::broken)
     }
 
     fn close(&mut self, reason: CloseReason) {
-        if let Some(store) = &self.shared.store {
+        if let Some(store) = &self.dispatch.shared.store {
             store.close();
         }
         self.dispatch.finish_drain();
         self.dispatch.end_streams();
-        self.shared.state.set(State::Closed(reason));
+        self.dispatch.shared.state.set(State::Closed(reason));
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if !matches!(self.shared.state.get(), State::Closed(_)) {
-            drop(self.shared.mailbox.close());
+        if !matches!(self.dispatch.shared.state.get(), State::Closed(_)) {
+            drop(self.dispatch.shared.mailbox.close());
             self.close(CloseReason::RuntimeStopped);
         }
     }
@@ -582,6 +585,15 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.set(Some(scratch));
     result
 }
+
+thread_local! {
+    /// The list that is exchanged with those of the mailboxes. One per thread is enough: it is empty
+    /// but while a driver task deals with its commands.
+    static BATCH: Cell<Vec<Command>> = const { Cell::new(Vec::new()) };
+}
+
+/// A list with room for more commands than that is not kept for the next burst.
+const LARGEST_SPARE: usize = 4096;
 
 /// How long a client goes on after its last handle was dropped, for the sake of what it was given
 /// before.

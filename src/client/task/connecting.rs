@@ -37,21 +37,8 @@ pub(super) enum Served {
 }
 
 impl Task {
-    /// Makes one attempt to connect, and stays with the connection if there is one.
-    pub(super) async fn connect(&mut self) -> Outcome {
-        // Nothing of this future is as large as what it awaits, which is boxed: a client that is
-        // connected carries neither the ways to connect nor what came of them.
-        let mut link = match Box::pin(self.dial()).await {
-            Ok(link) => link,
-            Err(outcome) => return *outcome,
-        };
-        let served = poll_fn(|cx| self.poll_online(cx, &mut link)).await;
-        drop(link);
-        self.detach(served)
-    }
-
     /// Makes a connection to speak MQTT on.
-    async fn dial(&mut self) -> Result<Box<Link>, Box<Outcome>> {
+    pub(super) async fn dial(&mut self) -> Result<Box<Link>, Box<Outcome>> {
         let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
             self.prepare().await?
         } else {
@@ -83,10 +70,11 @@ impl Task {
         let options = ConnectOptions::clone(self.dialing.options());
         let after = options.connect_timeout;
         let until = now().checked_add(after);
-        let unchanged = self.dialing.client_id.as_deref().unwrap_or(self.session.client_id());
+        let unchanged = self.dialing.client_id().unwrap_or(self.session.client_id());
         let unchanged: Box<str> = unchanged.into();
         let endpoint = self.dialing.endpoint().clone();
-        let mut attempt = Attempt::new(self.attempts, endpoint, &unchanged, &self.config, options);
+        let mut attempt =
+            Attempt::new(self.attempts, endpoint, &unchanged, self.dialing.config(), options);
         self.dispatch.hooks.on_pre_connect(&mut attempt);
         for by in [BeforeConnectBy::Closure, BeforeConnectBy::Object] {
             let begun = self.dispatch.hooks.before_connect(by, attempt);
@@ -110,9 +98,9 @@ impl Task {
             .await?;
         }
         if *attempt.client_id != *unchanged {
-            self.dialing.client_id = Some(unchanged);
+            self.dialing.set_client_id(unchanged);
         }
-        let applied = attempt.apply(&self.config, &mut self.session);
+        let applied = attempt.apply(self.dialing.config(), &mut self.session);
         let (endpoint, options) =
             applied.map_err(|error| Box::new(Outcome::ConnectFailed(error)))?;
         Ok((endpoint, Arc::new(options)))
@@ -164,7 +152,7 @@ impl Task {
         let decision = match outcome {
             Outcome::Stopped => return ControlFlow::Break(self.stopped()),
             Outcome::ConnectFailed(error) => {
-                self.shared.counters.connect_failures.add(1);
+                self.dispatch.shared.counters.connect_failures.add(1);
                 let planned = self.dialing.handle_failure(&error);
                 let delay = self.dispatch.hooks.on_retry(Failure::Connect(&error), planned);
                 tracing::warn!(error = %chain(&error), ?delay, "could not connect");
