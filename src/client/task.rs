@@ -115,28 +115,31 @@ impl Task {
         }
     }
 
-    async fn live(&mut self) -> CloseReason {
-        loop {
-            self.attempts = self.attempts.saturating_add(1);
-            self.dispatch.shared.state.set(State::Connecting { attempt: self.attempts });
-            // Nothing of this future is as large as what it awaits, which is boxed: a client that is
-            // connected carries neither the ways to connect nor what came of them.
-            let outcome = 'attempt: {
-                let mut link = match Box::pin(self.dial()).await {
-                    Ok(link) => link,
-                    Err(outcome) => break 'attempt *outcome,
+    /// Nothing of this future is as large as what it awaits, which is boxed: a client that is
+    /// connected carries neither the ways to connect nor what came of them.
+    #[expect(clippy::manual_async_fn, reason = "its future would hold the reference twice")]
+    fn live(&mut self) -> impl Future<Output = CloseReason> + Send {
+        async move {
+            loop {
+                self.attempts = self.attempts.saturating_add(1);
+                let attempt = self.attempts;
+                self.dispatch.shared.state.set(State::Connecting { attempt });
+                let outcome = 'attempt: {
+                    let mut link = match Box::pin(self.dial()).await {
+                        Ok(link) => link,
+                        Err(outcome) => break 'attempt *outcome,
+                    };
+                    let served = poll_fn(|cx| self.poll_online(cx, &mut link)).await;
+                    drop(link);
+                    self.detach(served)
                 };
-                let served = poll_fn(|cx| self.poll_online(cx, &mut link)).await;
-                drop(link);
-                self.detach(served)
-            };
-            match self.consider(outcome) {
-                ControlFlow::Continue(delay) => {
-                    if let Err(reason) = Box::pin(self.wait(delay)).await {
-                        return reason;
-                    }
+                let delay = match self.consider(outcome) {
+                    ControlFlow::Continue(delay) => delay,
+                    ControlFlow::Break(reason) => return reason,
+                };
+                if let Err(reason) = Box::pin(self.wait(delay)).await {
+                    return reason;
                 }
-                ControlFlow::Break(reason) => return reason,
             }
         }
     }
