@@ -18,7 +18,7 @@ complete -c midge_pub -s A -d 'Local address, or a name for one, to connect from
 complete -c midge_pub -s k -l keepalive -d 'Seconds between signs of life when nothing else is sent (5 to 65535). The connection is given up when the broker leaves one unanswered, or takes longer than this to accept it' -r
 complete -c midge_pub -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5). -D and -x mean 5 where they stand behind it' -r
 complete -c midge_pub -s W -d 'Exit with code 27 after this many seconds, however far things have come: looking up the broker and connecting count too' -r
-complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on their way to the broker at a time [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT 5]. A broker of MQTT 5 can lower it' -r
+complete -c midge_pub -s M -d 'Most messages of quality of service 1 and 2 on their way to the broker at a time [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT 5]. A broker of MQTT 5 can lower it; before, there are never more than 20 of quality of service 2' -r
 complete -c midge_pub -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080) may be left out. It looks up the name of the broker' -r
 complete -c midge_pub -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
 complete -c midge_pub -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r
@@ -49,7 +49,7 @@ complete -c midge_pub -l pw-file -d 'File with the password; one final newline i
 complete -c midge_pub -l will-topic -d 'Topic of the message that the broker publishes when this client is lost' -r
 complete -c midge_pub -l will-payload -d 'Payload of the will; empty if not given' -r
 complete -c midge_pub -l will-qos -d 'Quality of service of the will: 0, 1 or 2' -r
-complete -c midge_pub -s D -l property -d 'Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect, publish, subscribe, unsubscribe, disconnect and will, PROPERTY a name of the standard such as content-type. A user-property has two values, its name and its value. Numbers are decimal; correlation-data and authentication-data are the bytes of the word' -r
+complete -c midge_pub -s D -l property -d 'Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect, publish, subscribe, unsubscribe, disconnect, auth and will, PROPERTY a name of the standard such as content-type. A user-property has two values, its name and its value. Numbers are decimal; correlation-data and authentication-data are the bytes of the word. Those of auth answer each challenge of the broker to an authentication-method of connect' -r
 complete -c midge_pub -s o -d 'Read options from this file, one a line, before those of the command line. By default they are read from the file with the name of the program, or of mosquitto\'s, in $XDG_CONFIG_HOME or ~/.config, if there is one' -r -F
 complete -c midge_pub -s s -l stdin-file -d 'Publish everything on standard input as one message'
 complete -c midge_pub -s l -l stdin-line -d 'Publish each line of standard input as a message. Lines wait while the connection is down'

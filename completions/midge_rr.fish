@@ -18,7 +18,7 @@ complete -c midge_rr -s L -l url -d 'Broker, credentials and topic in one, SCHEM
 complete -c midge_rr -s A -d 'Local address, or a name for one, to connect from' -r
 complete -c midge_rr -s k -l keepalive -d 'Seconds between signs of life when nothing else is sent (5 to 65535). The connection is given up when the broker leaves one unanswered, or takes longer than this to accept it' -r
 complete -c midge_rr -s W -d 'Exit with code 27 after this many seconds, however far things have come: looking up the broker and connecting count too' -r
-complete -c midge_rr -s M -d 'Most messages of quality of service 1 and 2 on their way to the broker at a time [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT 5]. A broker of MQTT 5 can lower it' -r
+complete -c midge_rr -s M -d 'Most messages of quality of service 1 and 2 on their way to the broker at a time [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT 5]. A broker of MQTT 5 can lower it; before, there are never more than 20 of quality of service 2' -r
 complete -c midge_rr -l proxy -d 'Connect through this SOCKS5 proxy, socks5h://USER:PASSWORD@HOST:PORT; credentials and port (1080) may be left out. It looks up the name of the broker' -r
 complete -c midge_rr -l ws-path -d 'Path, and query, to open the WebSocket at [default: /mqtt]' -r
 complete -c midge_rr -l ws-header -d 'Header to add to the HTTP request that opens the WebSocket, \'NAME: VALUE\'; may be repeated' -r
@@ -49,7 +49,7 @@ complete -c midge_rr -l pw-file -d 'File with the password; one final newline is
 complete -c midge_rr -l will-topic -d 'Topic of the message that the broker publishes when this client is lost' -r
 complete -c midge_rr -l will-payload -d 'Payload of the will; empty if not given' -r
 complete -c midge_rr -l will-qos -d 'Quality of service of the will: 0, 1 or 2' -r
-complete -c midge_rr -s D -l property -d 'Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect, publish, subscribe, unsubscribe, disconnect and will, PROPERTY a name of the standard such as content-type. A user-property has two values, its name and its value. Numbers are decimal; correlation-data and authentication-data are the bytes of the word' -r
+complete -c midge_rr -s D -l property -d 'Add a property to a packet; may be repeated, and means MQTT 5. PACKET is one of connect, publish, subscribe, unsubscribe, disconnect, auth and will, PROPERTY a name of the standard such as content-type. A user-property has two values, its name and its value. Numbers are decimal; correlation-data and authentication-data are the bytes of the word. Those of auth answer each challenge of the broker to an authentication-method of connect' -r
 complete -c midge_rr -s o -d 'Read options from this file, one a line, before those of the command line. By default they are read from the file with the name of the program, or of mosquitto\'s, in $XDG_CONFIG_HOME or ~/.config, if there is one' -r -F
 complete -c midge_rr -s V -l protocol-version -d 'Version of MQTT: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5). -D and -x mean 5 where they stand behind it' -r
 complete -c midge_rr -s s -l stdin-file -d 'Publish everything on standard input as one message'
@@ -61,7 +61,7 @@ complete -c midge_rr -l latency -d 'Print the time from the request to each answ
 complete -c midge_rr -s v -l verbose -d 'Print the topic before each payload'
 complete -c midge_rr -s N -d 'Print no newline after each message'
 complete -c midge_rr -l json -d 'Print each message as a JSON object on a line of its own, as \'%j\' does'
-complete -c midge_rr -l csv -d 'Print comma-separated values, with a line of column names first'
+complete -c midge_rr -l csv -d 'Print comma-separated values, with a line of column names first. Topics and payloads stay as received: a spreadsheet can take one that begins with \'=\' for a formula'
 complete -c midge_rr -l pretty -d 'Lay the JSON of %j and %J out on several lines'
 complete -c midge_rr -l ws -d 'Speak MQTT over WebSocket'
 complete -c midge_rr -s S -d 'Look up the brokers of the domain -h in its DNS SRV records. Needs a build with the feature srv'
