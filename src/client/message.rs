@@ -57,6 +57,7 @@ impl<'a> MessageRef<'a> {
     }
 
     /// The packet.
+    #[cfg(feature = "cli")]
     pub(crate) fn publish(&self) -> &'a Publish<'a> {
         self.publish
     }
@@ -187,6 +188,7 @@ impl Message {
     }
 
     /// The message as it stood in its packet.
+    #[cfg(feature = "cli")]
     pub(crate) fn publish(&self) -> Publish<'_> {
         Publish {
             dup: self.dup,
