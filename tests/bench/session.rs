@@ -41,6 +41,7 @@ fn main() {
 fn connected(version: Version, now: Instant) -> Session {
     let mut config = Config::new(version);
     config.max_inflight = BATCH as u16;
+    config.max_inflight_exactly_once = BATCH as u16;
     let mut session = Session::new(Arc::new(config), "bench", 0);
     let mut out = Transmit::new();
     session.handle_connected(now);
