@@ -115,7 +115,7 @@ async fn midge_client(job: Job, port: u16, count: u64) -> (Duration, Duration) {
     let mut builder = Client::builder(&format!("mqtt://127.0.0.1:{port}"))
         .unwrap()
         .max_inflight(WINDOW)
-        .outgoing(OutgoingQueue { messages: 10_000, bytes: 8 << 20 });
+        .outgoing(OutgoingQueue { messages: 10_000, bytes: 8 << 20, ..OutgoingQueue::default() });
     if let Job::Receive = job {
         let received = Arc::clone(&received);
         let mut left = count;
