@@ -97,7 +97,7 @@ impl Plan {
     fn open_files(&self) -> Option<Provision> {
         let limits = getrlimit(Resource::Nofile);
         let hard = limits.maximum.unwrap_or(u64::MAX);
-        let needed = u64::from(self.share()) * self.descriptors_per_client() + descriptors::RESERVE;
+        let needed = descriptors::needed(self.share(), self.descriptors_per_client());
         let (is_enough, spread) = match self.processes() {
             Ok(1) => (true, String::new()),
             Ok(count) => (true, format!(", so the load runs in {count} processes")),

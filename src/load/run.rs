@@ -106,6 +106,7 @@ pub async fn run(
     plan.check()?;
     let embedded = plan.target == Target::Embedded;
     let nofile = descriptors::provide(plan.share(), plan.descriptors_per_client())?;
+    descriptors::make_room(descriptors::needed(plan.share(), plan.descriptors_per_client()));
     tokio::pin!(interrupt);
     let (sink, located) = match &plan.target {
         Target::Embedded => {
