@@ -61,7 +61,8 @@ pub enum State {
 /// Says who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
-    /// The application, a hook that panicked, a consumer that was too slow, or an authenticator.
+    /// The application, a hook that panicked, a consumer that was too slow, an authenticator, or a
+    /// store that failed.
     User,
     /// The broker, with a DISCONNECT.
     Server,
@@ -90,6 +91,9 @@ pub enum DisconnectCause {
     /// The [`Authenticator`](super::Authenticator) failed in a re-authentication.
     #[error("the enhanced authentication failed")]
     Authentication(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The disk that the [store](super::ClientBuilder::store) is on has failed, and the client ends.
+    #[error("the store of the client failed")]
+    Store(#[source] StoreError),
     /// The broker sent a DISCONNECT.
     #[error("the broker disconnected: {reason}{}", quoted(properties))]
     Server {
@@ -125,7 +129,8 @@ impl DisconnectCause {
             DisconnectCause::User
             | DisconnectCause::HookPanicked(_)
             | DisconnectCause::SlowConsumer
-            | DisconnectCause::Authentication(_) => DisconnectedBy::User,
+            | DisconnectCause::Authentication(_)
+            | DisconnectCause::Store(_) => DisconnectedBy::User,
             DisconnectCause::Server { .. } => DisconnectedBy::Server,
             DisconnectCause::Closed { .. } | DisconnectCause::Io(_) => DisconnectedBy::Network,
             DisconnectCause::Protocol(_) => DisconnectedBy::Protocol,
@@ -145,6 +150,7 @@ impl DisconnectCause {
             DisconnectCause::Closed { .. }
             | DisconnectCause::Io(_)
             | DisconnectCause::Authentication(_)
+            | DisconnectCause::Store(_)
             | DisconnectCause::PacketTimeout => ReasonCode::UNSPECIFIED_ERROR,
             DisconnectCause::Protocol(error) => error.reason,
             DisconnectCause::PingTimeout => ReasonCode::KEEP_ALIVE_TIMEOUT,
@@ -155,7 +161,9 @@ impl DisconnectCause {
     /// would throw each other out for ever.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            DisconnectCause::User | DisconnectCause::HookPanicked(_) => true,
+            DisconnectCause::User
+            | DisconnectCause::HookPanicked(_)
+            | DisconnectCause::Store(_) => true,
             DisconnectCause::Server { reason, .. } => *reason == ReasonCode::SESSION_TAKEN_OVER,
             _ => false,
         }

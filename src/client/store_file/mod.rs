@@ -460,7 +460,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::client::{Client, CloseReason, DisconnectCause, DisconnectInfo};
     use crate::codec::{QoS, TopicName};
 
     #[test]
@@ -487,5 +491,35 @@ mod tests {
         assert!(store.broken().is_some());
         store.close();
         assert_eq!(FileStore::open(&path).unwrap().pending(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_for_a_failed_disk_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let causes = Arc::new(Mutex::new(Vec::new()));
+        let builder = Client::builder(&url)
+            .unwrap()
+            .store(FileStore::open(&path).unwrap())
+            .on_retry(|_, _| panic!("this client is not to connect again"))
+            .on_disconnect({
+                let causes = Arc::clone(&causes);
+                move |info, _| causes.lock().unwrap().push(info.clone())
+            });
+        let (client, _inbox) = builder.start().unwrap();
+        let (mut broker, _) = listener.accept().await.unwrap();
+        broker.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+        client.connected().await.unwrap();
+        let failure = StoreError::io(&path, "sync", io::Error::other("the disk is gone"));
+        client.shared.store.as_ref().unwrap().0.lock().broken = Some(failure);
+        client.shared.mailbox.wake();
+        assert!(matches!(client.closed().await, CloseReason::Store(StoreError::Io { .. })));
+        let [DisconnectInfo { cause, will_reconnect_in: None }] = &causes.lock().unwrap()[..]
+        else {
+            panic!("{causes:?}")
+        };
+        assert!(matches!(cause, DisconnectCause::Store(StoreError::Io { .. })), "{cause:?}");
     }
 }

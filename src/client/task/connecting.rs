@@ -262,7 +262,10 @@ impl Task {
                 DisconnectCause::Closed { partial_bytes }
             }
             (None, Served::Link(LinkEnd::Failed(error))) => DisconnectCause::Io(Arc::new(error)),
-            (None, Served::Aborted) => DisconnectCause::User,
+            (None, Served::Aborted) => match self.store_failure() {
+                Some(error) => DisconnectCause::Store(error),
+                None => DisconnectCause::User,
+            },
             (None, Served::Link(LinkEnd::Closed) | Served::NoAnswer) => {
                 DisconnectCause::Closed { partial_bytes: 0 }
             }
