@@ -23,7 +23,9 @@ pub struct Attempt {
     pub endpoint: Endpoint,
     /// The client identifier. Another one than at the attempt before belongs to another session:
     /// subscriptions are made again there, and messages in flight are what
-    /// [`on_session_loss`](super::ClientBuilder::on_session_loss) makes of them.
+    /// [`on_session_loss`](super::ClientBuilder::on_session_loss) makes of them. A
+    /// [store](super::ClientBuilder::store) has one session: with another identifier than its own the
+    /// attempt fails with [`ConnectError::Store`].
     pub client_id: String,
     /// The user name, if any.
     pub username: Option<String>,

@@ -93,6 +93,10 @@ pub enum ConnectError {
     /// A hook changed the attempt to what cannot be sent, or contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A hook changed the client identifier, and the session in the
+    /// [store](super::ClientBuilder::store) is that of another one.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The [`Authenticator`](super::Authenticator) could not begin or go on, or did not find the
     /// broker's proof right.
     #[error("the enhanced authentication failed")]
@@ -151,6 +155,7 @@ impl ConnectError {
             | ConnectError::HookTimeout { .. } => true,
             ConnectError::Unsendable(_)
             | ConnectError::Config(_)
+            | ConnectError::Store(_)
             | ConnectError::Authentication(_)
             | ConnectError::Ended(_)
             | ConnectError::WouldBlock => false,

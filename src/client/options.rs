@@ -317,8 +317,12 @@ impl ClientBuilder {
 
     /// Sets where the session outlives the process. By default it is in memory alone.
     ///
-    /// The client takes the identifier of the session in the store, if there is one and none is
-    /// set. Unless they are set, clean start is off and, in 5.0, the session expiry for ever: the
+    /// The client takes the identifier of the session in the store, if there is one and none, or an
+    /// empty one, is set. Another one is refused with
+    /// [`StoreError::OtherClient`](super::StoreError::OtherClient), by [`start`](Self::start) and in
+    /// attempts to connect that a hook has changed.
+    ///
+    /// Unless they are set, clean start is off and, in 5.0, the session expiry for ever: the
     /// promises of [`FileStore`] need a broker that keeps its part of the session. With a clean
     /// start, or once the session has expired, messages in flight fare as
     /// [`on_session_loss`](Self::on_session_loss) says.
@@ -504,8 +508,9 @@ impl ClientBuilder {
         let random = RandomState::new();
         let default_id = || format!("midge-{:016x}", random.hash_one("id")).into();
         let stored_id = self.store.as_ref().and_then(|store| store.client_id());
-        let client_id =
-            self.client_id.or_else(|| stored_id.map(Into::into)).unwrap_or_else(default_id);
+        // An empty one asks for the broker's choice: that was made.
+        let client_id = self.client_id.filter(|id| !id.is_empty() || stored_id.is_none());
+        let client_id = client_id.or_else(|| stored_id.map(Into::into)).unwrap_or_else(default_id);
         config.check(&client_id)?;
         if let Some(method) = self.hooks.authentication_method() {
             if config.version != Version::V5 {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midge::client::{
-    BuildError, Durability, EnqueueError, FileStore, OutgoingQueue, Overflow, PublishError,
-    SessionLoss, StoreError,
+    BuildError, CloseReason, ConnectError, Durability, EnqueueError, FileStore, OutgoingQueue,
+    Overflow, PublishError, SessionLoss, StoreError,
 };
 use midge::{Client, ClientBuilder, Properties, Property, PropertyValue, QoS, Version};
 use tempfile::TempDir;
@@ -247,6 +247,34 @@ async fn an_identifier_that_the_broker_assigns_is_kept() {
     killed(client).await;
     let opened = FileStore::open(&path).unwrap();
     assert_eq!(opened.client_id(), Some("z"));
+    drop(opened);
+    // The next process has the same settings and goes on with it.
+    let (client, _inbox) = nameless().start().unwrap();
+    assert!(script.accept().await.expect_packet(0x10).await.ends_with(b"\0\x01z"));
+    killed(client).await;
+}
+
+#[tokio::test]
+async fn a_hook_does_not_give_a_stored_session_to_another_client() {
+    let (_directory, path) = place();
+    let (away, script) = (Script::listen().await, Script::listen().await);
+    let (client, _inbox) = with_store(&away, Version::V311, &path).start().unwrap();
+    drop(client.publish("t", "x").qos(QoS::ExactlyOnce).try_enqueue().unwrap());
+    killed(client).await;
+    let builder = with_store(&script, Version::V311, &path)
+        .on_pre_connect(|attempt| attempt.client_id = "other".into());
+    let (client, _inbox) = builder.start().unwrap();
+    let CloseReason::ConnectFailed(error) = closed(&client).await else { panic!("{client:?}") };
+    let ConnectError::Store(StoreError::OtherClient { path: named, stored }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((named, &**stored, error.is_retryable()), (&path, "c", false));
+    // What is in it is as it was, for the client whose it is.
+    let builder = with_store(&script, Version::V311, &path)
+        .on_pre_connect(|attempt| attempt.client_id = "c".into());
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    peer.expect("34 06 0001 't' 0001 'x'").await;
+    killed(client).await;
 }
 
 #[tokio::test]

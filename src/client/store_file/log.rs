@@ -230,6 +230,16 @@ impl Log {
         Ok(restored)
     }
 
+    /// Refuses a session that is another client's.
+    pub(super) fn check_client_id(&self, client_id: &str) -> Result<(), StoreError> {
+        match &self.client_id {
+            Some(stored) if **stored != *client_id => {
+                Err(StoreError::OtherClient { path: self.path.clone(), stored: stored.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes whose session it is, to be written by [`flush`](Self::flush). An identifier that the
     /// broker is to choose is none.
     pub(super) fn set_client_id(&mut self, client_id: &str) {

@@ -193,13 +193,8 @@ impl FileStore {
 
     /// Makes it the store of a client.
     pub(super) fn start(mut self, client_id: &str) -> Result<(Store, Restored), StoreError> {
-        match self.log.client_id() {
-            Some(stored) if stored != client_id => {
-                let path = self.log.path().to_owned();
-                return Err(StoreError::OtherClient { path, stored: stored.into() });
-            }
-            _ => self.log.set_client_id(client_id),
-        }
+        self.log.check_client_id(client_id)?;
+        self.log.set_client_id(client_id);
         self.log.flush()?;
         Ok((Store::new(self.log, self.durability)?, self.restored))
     }
@@ -287,6 +282,11 @@ impl Store {
     /// Whether what is written is not durable yet.
     pub(super) fn waits_for_disk(&self) -> bool {
         self.0.durability == Durability::Power
+    }
+
+    /// Refuses to be the store of another client.
+    pub(super) fn check_client_id(&self, client_id: &str) -> Result<(), StoreError> {
+        self.0.lock().log.check_client_id(client_id)
     }
 
     /// Notes whose session it is.

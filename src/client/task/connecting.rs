@@ -97,6 +97,10 @@ impl Task {
             })
             .await?;
         }
+        if let Some(store) = &self.dispatch.shared.store {
+            let checked = store.check_client_id(&attempt.client_id);
+            checked.map_err(|error| Box::new(Outcome::ConnectFailed(error.into())))?;
+        }
         if *attempt.client_id != *unchanged {
             self.dialing.set_client_id(unchanged);
         }
