@@ -484,7 +484,8 @@ impl Dispatch {
         let accepted = result
             .as_ref()
             .is_ok_and(|receipt| receipt.reasons.iter().any(|reason| !reason.is_error()));
-        if !accepted {
+        // After a time-out the broker may have it: the owner of the route ends it.
+        if !accepted && !matches!(result, Err(RequestError::Timeout)) {
             self.remove_route(ticket.get());
         }
         if let Some(Pending::Subscribe { bytes, done }) = self.take_pending(ticket) {

@@ -412,7 +412,7 @@ pub enum RequestError {
         /// Reason string and user properties, 5.0 only.
         properties: Properties,
     },
-    /// No answer came in time.
+    /// No answer came in time; whether the broker acted on the request is unknown.
     #[error("the broker did not answer in time")]
     Timeout,
     /// The session ended first; whether the broker acted on the request is unknown.

@@ -165,7 +165,7 @@ impl<'a> Subscribe<'a> {
             shared: Arc::clone(self.shared),
             filter,
             route: ticket.get(),
-            keep: self.keep,
+            keep: false,
             unsubscribed: false,
             granted: ReasonCode::SUCCESS,
             properties: Properties::default(),
@@ -178,6 +178,7 @@ impl<'a> Subscribe<'a> {
             let properties = receipt.properties;
             return Err(RequestError::Rejected { filter, reason, properties });
         }
+        subscription.keep = self.keep;
         subscription.granted = reason;
         subscription.properties = receipt.properties;
         Ok(subscription)
@@ -258,7 +259,8 @@ impl Subscription {
     ///
     /// # Cancel safety
     ///
-    /// The subscription ends even if the future is dropped; only the answer is lost.
+    /// The subscription ends even if the future is dropped, once it was polled; only the answer is
+    /// lost. Before that, it is as if the subscription was dropped.
     pub async fn unsubscribe(self) -> Result<ReasonCode, RequestError> {
         let receipt = self.unsubscribe_with(Properties::default()).await?;
         Ok(receipt.reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
@@ -273,11 +275,13 @@ impl Subscription {
     ///
     /// # Cancel safety
     ///
-    /// The subscription ends even if the future is dropped; only the answer is lost.
+    /// The subscription ends even if the future is dropped, once it was polled; only the answer is
+    /// lost. Before that, it is as if the subscription was dropped.
     pub async fn unsubscribe_with(
         mut self,
         properties: Properties,
     ) -> Result<SubscribeReceipt, RequestError> {
+        self.keep = false;
         let filters = vec![self.filter.clone()];
         let receipt = unsubscribe_many(&self.shared, filters, properties).await?;
         self.unsubscribed = true;

@@ -86,6 +86,24 @@ async fn a_delivery_can_be_dropped() {
 }
 
 #[tokio::test]
+async fn an_unsubscribe_that_is_dropped_in_the_line_for_room_ends_the_subscription() {
+    for (polls, keep) in [(0, false), (1, false), (1, true), (2, true)] {
+        let script = Script::listen().await;
+        let queue = OutgoingQueue { messages: 1, ..OutgoingQueue::default() };
+        let builder = builder(&script, Version::V311).outgoing(queue);
+        let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+        let (stream, ()) = tokio::join!(soon(client.subscribe("a").keep(keep)), async {
+            peer.expect("82 06 0001 0001 'a' 00").await;
+            peer.send("90 03 0001 00").await;
+        });
+        drop(client.publish("t", "").qos(QoS::AtLeastOnce).try_enqueue().unwrap());
+        peer.expect("32 05 0001 't' 0002").await;
+        assert!(!dropped_after(polls, stream.unwrap().unsubscribe()).await);
+        peer.expect("A2 05 0003 0001 'a'").await;
+    }
+}
+
+#[tokio::test]
 async fn a_place_in_the_line_is_given_up() {
     for polls in 0..POLLS {
         for whole in [false, true] {
@@ -119,9 +137,9 @@ async fn a_place_in_the_line_is_given_up() {
 
 #[tokio::test]
 async fn a_subscribe_that_is_dropped_ends_the_subscription() {
-    for polls in 0..POLLS {
+    for (polls, keep) in (0..POLLS).flat_map(|polls| [(polls, false), (polls, true)]) {
         let (client, mut inbox, mut peer) = connected(Version::V311).await;
-        dropped_after(polls, client.subscribe("a")).await;
+        dropped_after(polls, client.subscribe("a").keep(keep)).await;
         if polls > 0 {
             peer.expect("82 06 0001 0001 'a' 00").await;
             peer.send("90 03 0001 00").await;

@@ -224,9 +224,34 @@ async fn an_unanswered_request_times_out() {
     let script = Script::listen().await;
     let builder =
         builder(&script, Version::V311).request_timeout(std::time::Duration::from_millis(50));
-    let (client, _inbox, _peer) = accepted(&script, builder, connack(Version::V311)).await;
-    let error = soon(client.subscribe("a")).await.unwrap_err();
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let error = soon(client.subscribe("a").keep(true)).await.unwrap_err();
     assert!(matches!(error, RequestError::Timeout), "{error}");
+    peer.expect("82 06 0001 0001 'a' 00").await;
+    // The broker may have made the subscription, which nobody knows of.
+    peer.expect("A2 05 0002 0001 'a'").await;
+}
+
+#[tokio::test]
+async fn a_refused_unsubscribe_leaves_the_stream_as_it_is() {
+    let (client, mut inbox, mut peer) = connected(Version::V5).await;
+    let both = async { tokio::join!(client.subscribe("a"), client.subscribe("b")) };
+    let ((stays, goes), ()) = tokio::join!(soon(both), async {
+        peer.expect("82 07 0001 00 0001 'a' 00 82 07 0002 00 0001 'b' 00").await;
+        peer.send("90 04 0001 00 00 90 04 0002 00 00").await;
+    });
+    let (mut stays, mut goes) = (stays.unwrap(), goes.unwrap());
+    let filters = vec![filter("a"), filter("b")];
+    let unsubscribe = client.unsubscribe_many(filters, Properties::default());
+    let (receipt, ()) = tokio::join!(soon(unsubscribe), async {
+        peer.expect("A2 09 0003 00 0001 'a' 0001 'b'").await;
+        peer.send("B0 05 0003 00 87 00").await;
+    });
+    assert_eq!(receipt.unwrap().reasons, [ReasonCode::NOT_AUTHORIZED, ReasonCode::SUCCESS]);
+    assert!(soon(goes.next()).await.is_none());
+    peer.send("30 05 0001 'a' 00 'x'").await;
+    assert_eq!(soon(stays.next()).await.unwrap().payload(), "x");
+    assert!(inbox.try_next().is_none());
 }
 
 #[tokio::test]
