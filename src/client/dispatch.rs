@@ -500,8 +500,10 @@ impl Dispatch {
         result: Result<SubscribeReceipt, RequestError>,
     ) {
         self.hooks.on_unsubscribe(ticket, &result);
-        if let Some(Pending::Unsubscribe { bytes, filters, done }) = self.take_pending(ticket) {
-            if result.is_ok() {
+        if let Some(Pending::Unsubscribe { bytes, mut filters, done }) = self.take_pending(ticket) {
+            if let Ok(receipt) = &result {
+                let mut reasons = receipt.reasons.iter();
+                filters.retain(|_| !reasons.next().is_some_and(|reason| reason.is_error()));
                 self.end_routes(&filters);
             }
             self.free(bytes);

@@ -236,7 +236,7 @@ impl Client {
     }
 
     /// Ends subscriptions with one UNSUBSCRIBE and returns the broker's answer to each filter;
-    /// there is none in 3.x. Streams with these filters end.
+    /// there is none in 3.x. Streams with these filters end, unless the broker refuses.
     ///
     /// # Errors
     ///
