@@ -39,8 +39,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{self, Handle};
 
 use super::error::{
-    BuildError, ConnectError, DisconnectError, EnqueueError, PublishError, RequestError,
-    ResponseError,
+    AuthenticateError, BuildError, ConnectError, DisconnectError, EnqueueError, PublishError,
+    RequestError, ResponseError,
 };
 use super::info::CloseReason;
 use super::{Client, ClientBuilder, Inbox, Message, TooLate};
@@ -97,6 +97,7 @@ macro_rules! outcomes {
 }
 
 outcomes! {
+    AuthenticateError => AuthenticateError::WouldBlock;
     ConnectError => ConnectError::WouldBlock;
     DisconnectError => DisconnectError::WouldBlock;
     EnqueueError => EnqueueError::WouldBlock;

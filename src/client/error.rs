@@ -523,6 +523,9 @@ pub enum AuthenticateError {
     /// The client ended first.
     #[error("the client ended before the authentication was done")]
     Closed,
+    /// The wait was in a hook, where it would never end ([`blocking`](super::blocking)).
+    #[error("waiting here would never end")]
+    WouldBlock,
 }
 
 /// Says why a disconnect was not sent.

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use midge::blocking::{self, Wait};
-use midge::client::{CloseReason, EnqueueError, PublishError, RequestError, State};
+use midge::client::{
+    AuthenticateError, CloseReason, EnqueueError, PublishError, RequestError, State,
+};
 use midge::{Client, ClientBuilder, Flow, QoS, Reconnect, Version};
 
 use crate::support::{Peer, Script};
@@ -60,6 +62,8 @@ fn everything_that_can_be_awaited_can_be_waited_for() {
     let delivery = client.publish("a", "3").qos(QoS::ExactlyOnce).enqueue().wait().unwrap();
     delivery.wait().unwrap();
     client.flush().wait().unwrap();
+    let refused = client.reauthenticate().wait().unwrap_err();
+    assert!(matches!(refused, AuthenticateError::NoAuthenticator));
     stream.unsubscribe().wait().unwrap();
     client.disconnect().wait().unwrap();
     assert!(matches!(client.closed().wait(), CloseReason::User));
