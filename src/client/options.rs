@@ -276,8 +276,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the longest time without a packet from this client, in whole seconds; zero turns the
-    /// keep alive off. Default 60 s.
+    /// Sets the longest time without a packet from this client, rounded up to whole seconds; zero
+    /// turns the keep alive off. Default 60 s.
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.keep_alive = keep_alive;
         self
@@ -487,8 +487,10 @@ impl ClientBuilder {
         };
         let runtime = runtime::Handle::try_current().map_err(BuildError::NoRuntime)?;
         let mut config = self.config;
-        config.keep_alive = u16::try_from(self.keep_alive.as_secs())
-            .map_err(|_| BuildError::KeepAliveTooLong(self.keep_alive))?;
+        let fraction = u64::from(self.keep_alive.subsec_nanos() > 0);
+        let whole = self.keep_alive.as_secs().saturating_add(fraction);
+        config.keep_alive =
+            u16::try_from(whole).map_err(|_| BuildError::KeepAliveTooLong(self.keep_alive))?;
         config.connack_timeout = connect_options.connect_timeout;
         // The mailbox bounds what is admitted, before the session sees it.
         config.max_queued_messages = usize::MAX;

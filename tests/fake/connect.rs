@@ -45,6 +45,20 @@ async fn mqtt_3_1_0_1_connect_is_the_first_packet() {
 }
 
 #[tokio::test]
+async fn a_fraction_of_a_second_does_not_turn_keep_alive_off() {
+    let forever = builder(&Script::listen().await, Version::V311).keep_alive(Duration::MAX);
+    assert!(matches!(forever.start(), Err(BuildError::KeepAliveTooLong(Duration::MAX))));
+    for (keep_alive, seconds) in [(0, "0000"), (1, "0001"), (1000, "0001"), (1001, "0002")] {
+        let script = Script::listen().await;
+        let keep_alive = Duration::from_millis(keep_alive);
+        let builder = builder(&script, Version::V311).keep_alive(keep_alive);
+        let (_client, _inbox) = builder.start().unwrap();
+        let mut peer = script.accept().await;
+        peer.expect(&format!("10 0D 0004 'MQTT' 04 02 {seconds} 0001 'c'")).await;
+    }
+}
+
+#[tokio::test]
 async fn credentials_and_will_are_in_connect() {
     let script = Script::listen().await;
     let will = Will::new("state", "gone").unwrap().qos(QoS::AtLeastOnce).retain(true);
