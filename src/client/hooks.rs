@@ -28,7 +28,8 @@ use super::message::MessageRef;
 /// step and with no lock held, and may call everything of the [`Handle`]. What takes long belongs
 /// elsewhere: nothing is sent or received meanwhile. A panic is contained: no hook is called after
 /// it, and the client disconnects with its will and ends with
-/// [`CloseReason::HookPanicked`](super::CloseReason::HookPanicked).
+/// [`CloseReason::HookPanicked`](super::CloseReason::HookPanicked). The message that `on_message`
+/// panicked over is acknowledged, so that it does not come back to do the same again.
 ///
 /// ```no_run
 /// use midge::client::{ConnectInfo, Handle, Hooks, MessageRef};

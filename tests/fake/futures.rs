@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use midge::client::{Acks, OutgoingQueue};
+use midge::client::{Acks, Durability, FileStore, OutgoingQueue};
 use midge::{
-    Client, Delivery, Inbox, Properties, QoS, ReasonCode, Subscription, TopicFilter, Version,
+    Client, ClientBuilder, Delivery, Inbox, Properties, QoS, ReasonCode, Subscription, TopicFilter,
+    Version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -170,6 +171,10 @@ fn filter(text: &str) -> TopicFilter {
 
 impl Scene {
     async fn new(version: Version) -> Scene {
+        Scene::with(version, |builder| builder).await
+    }
+
+    async fn with(version: Version, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Scene {
         let script = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut broker = Broker::new(version);
         broker.receive_maximum = 2;
@@ -184,7 +189,7 @@ impl Scene {
             .acks(Acks::OnTake)
             .reconnect(midge::Reconnect::Never);
         tokio::spawn(serve(script, Arc::clone(&broker), Arc::clone(&more)));
-        let (client, inbox) = builder.start().unwrap();
+        let (client, inbox) = set(builder).start().unwrap();
         soon(client.connected()).await.unwrap();
         let stream = soon(client.subscribe("a/#").qos(QoS::ExactlyOnce)).await.unwrap();
         // The broker is slow to confirm, so that a queue builds up behind the window.
@@ -314,6 +319,52 @@ async fn every_future_can_be_dropped_at_every_poll() {
                 }
             }
         }
+    }
+}
+
+/// A message that has room is admitted at the first poll, and then waits for the disk: from there on
+/// it is on its way, whatever becomes of the future.
+#[tokio::test]
+async fn every_future_that_waits_for_the_disk_can_be_dropped_at_every_poll() {
+    let waiting: &[(&str, Make)] = &[
+        ("enqueue", |scene| {
+            Box::pin(async {
+                let publish = scene.client.publish("up", "future").qos(QoS::AtLeastOnce);
+                drop(publish.enqueue().await.unwrap());
+            })
+        }),
+        ("post", |scene| {
+            Box::pin(async {
+                let publish = scene.client.publish("up", "future").qos(QoS::ExactlyOnce);
+                publish.post().await.unwrap();
+            })
+        }),
+        ("publish", |scene| {
+            Box::pin(async {
+                scene.client.publish("up", "future").qos(QoS::ExactlyOnce).await.unwrap();
+            })
+        }),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (name, make) in waiting {
+        let mut waited = false;
+        for polls in 0..6 {
+            let what = format!("{name}, {polls} polls");
+            let path = directory.path().join(&what);
+            let store = FileStore::open(&path).unwrap().durability(Durability::Power);
+            let mut scene = Scene::with(Version::V311, |builder| builder.store(store)).await;
+            let ready = dropped_after(&mut scene, *make, polls).await;
+            waited |= polls > 0 && !ready;
+            scene.wake_broker();
+            let (client, broker) = (scene.client.clone(), Arc::clone(&scene.broker));
+            scene.check(&what).await;
+            let deliveries = broker.lock().unwrap().deliveries.clone();
+            let sent = deliveries.iter().filter(|(_, payload)| payload == b"future").count();
+            assert_eq!(sent, usize::from(polls > 0), "{what}");
+            soon(client.disconnect()).await.unwrap();
+            assert_eq!(FileStore::open(&path).unwrap().pending(), 0, "{what}");
+        }
+        assert!(waited, "{name} never waited");
     }
 }
 

@@ -362,8 +362,18 @@ async fn a_store_has_one_client_and_is_free_after_its_end() {
 
 #[tokio::test]
 async fn a_place_where_no_file_can_be_is_named() {
-    let (directory, _path) = place();
-    for path in [directory.path().to_owned(), directory.path().join("no/directory")] {
+    let (directory, path) = place();
+    std::fs::write(&path, "a file").unwrap();
+    let mut places = vec![
+        directory.path().to_owned(),
+        directory.path().join("no/directory"),
+        path.join("in/a/file"),
+    ];
+    if cfg!(target_os = "linux") {
+        // Where not even the superuser can make a file.
+        places.push("/proc/session".into());
+    }
+    for path in places {
         let error = FileStore::open(&path).unwrap_err();
         let StoreError::Io { path: named, .. } = &error else { panic!("{error:?}") };
         assert_eq!(*named, path);
