@@ -121,7 +121,7 @@ impl Session {
         properties: Properties,
     ) -> Result<(), RefusedReason> {
         let version = self.config.version;
-        let max = self.limits.maximum_packet_size;
+        let max = self.limits().maximum_packet_size;
         let Some(authentication) = &mut self.authentication else {
             return Err(RefusedReason::Authentication("the connection has no method"));
         };

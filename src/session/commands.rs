@@ -177,8 +177,8 @@ impl Session {
         };
         checked.map_err(|reason| Refused { command: (), reason })?;
         let heard_of = match &self.state {
-            State::Offline => false,
-            State::Connecting { connect_sent, .. } => *connect_sent,
+            State::Offline { .. } => false,
+            State::Connecting { .. } => self.produced > 0,
             State::Online { .. } | State::Closing { .. } => true,
         };
         self.close(End::Requested, heard_of.then_some(LastWord { reason, properties }));
@@ -191,7 +191,7 @@ impl Session {
         if let Some(traffic) = &mut self.traffic {
             traffic.outgoing.fail_all(&mut self.events);
             traffic.requests.fail_all(&mut self.events);
-            if matches!(self.state, State::Offline) {
+            if matches!(self.state, State::Offline { .. }) {
                 traffic.ids.clear(); // No answer can come any more.
             }
         }

@@ -1,5 +1,6 @@
 //! What a session tells its owner, and the names by which the two speak of an operation.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::codec::{Properties, ReasonCode, TopicFilter};
@@ -115,4 +116,33 @@ pub struct SubscribeReceipt {
     pub reasons: Vec<ReasonCode>,
     /// Reason string and user properties, 5.0 only.
     pub properties: Properties,
+}
+
+/// The events that the owner has not polled yet. Without any there is nothing but a pointer, which
+/// is what an idle connection can afford.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a deque without events has 32 bytes, and a pointer 8")]
+pub(super) struct Events(Option<Box<VecDeque<Event>>>);
+
+impl Events {
+    pub(super) fn push_back(&mut self, event: Event) {
+        self.0.get_or_insert_default().push_back(event);
+    }
+
+    pub(super) fn extend(&mut self, events: impl Iterator<Item = Event>) {
+        events.for_each(|event| self.push_back(event));
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Event> {
+        self.0.as_mut()?.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|events| events.is_empty())
+    }
+
+    /// Frees the buffer if there is nothing in it.
+    pub(super) fn put_away(&mut self) {
+        self.0.take_if(|events| events.is_empty());
+    }
 }

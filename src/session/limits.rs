@@ -60,6 +60,11 @@ impl Limits {
         }
     }
 
+    /// What is in force where the broker has granted something, or nothing in particular.
+    pub(super) fn in_force(granted: Option<&Limits>, config: &Config) -> Limits {
+        granted.copied().unwrap_or_else(|| Limits::new(config))
+    }
+
     /// What a CONNACK with these properties puts in force (§3.2.2.3). The codec has refused the
     /// values that are out of range.
     pub(super) fn granted(config: &Config, properties: PropertiesRef<'_>) -> Limits {

@@ -48,7 +48,6 @@ mod traffic;
 mod transmit;
 mod window;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,6 +67,7 @@ pub use self::store::{Change, Entry, Ledger, Stage};
 pub use self::transmit::Transmit;
 
 use self::authenticate::Authentication;
+use self::event::Events;
 use self::send::{append_auth, append_ping};
 use self::state::{LastWord, Lifetime, State};
 use self::traffic::{IdUse, Traffic};
@@ -85,11 +85,11 @@ pub struct Session {
     connected_before: bool,
     /// The broker has accepted the connection on the current link.
     accepted: bool,
-    lifetime: Lifetime,
     /// How many CONNECTs in a row have had no answer. Any of them may have made a new session,
     /// which a later CONNACK then calls present.
     unanswered: u8,
-    limits: Limits,
+    /// What the broker has granted on this link, where that is not what holds without a word.
+    granted: Option<Box<Limits>>,
     state: State,
     /// Since when the first bytes of an incomplete packet wait for the rest.
     partial_since: Option<Instant>,
@@ -99,7 +99,7 @@ pub struct Session {
     /// Bytes of output made on this link, and how many of them the kernel has taken.
     produced: u64,
     written: u64,
-    events: VecDeque<Event>,
+    events: Events,
     /// Only where a method is used.
     authentication: Option<Box<Authentication>>,
     /// Everything that an idle connection does not need.
@@ -132,21 +132,20 @@ impl Session {
     /// The seed spreads the first ping over half of the keep alive interval; 0 does not spread it.
     pub fn new(config: Arc<Config>, client_id: impl Into<Box<str>>, seed: u64) -> Session {
         Session {
-            limits: Limits::new(&config),
+            granted: None,
             config,
             client_id: client_id.into(),
             spread: (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8,
             connected_before: false,
             accepted: false,
-            lifetime: Lifetime::Ended,
             unanswered: 0,
-            state: State::Offline,
+            state: State::Offline { lifetime: Lifetime::Ended },
             partial_since: None,
             reading: true,
             link: 0,
             produced: 0,
             written: 0,
-            events: VecDeque::new(),
+            events: Events::default(),
             authentication: None,
             traffic: None,
         }
@@ -158,12 +157,15 @@ impl Session {
     /// Another identifier belongs to another session of the broker's: what is in flight is dealt with
     /// as if the broker had lost its session, and all subscriptions are made again.
     pub fn reconfigure(&mut self, config: Arc<Config>, client_id: &str) {
-        debug_assert!(matches!(self.state, State::Offline), "the settings of a link are fixed");
+        debug_assert!(
+            matches!(self.state, State::Offline { .. }),
+            "the settings of a link are fixed"
+        );
         debug_assert_eq!(config.version, self.config.version, "a session has one version");
         self.config = config;
         if *self.client_id != *client_id {
             self.client_id = client_id.into();
-            self.lifetime = Lifetime::Ended;
+            self.state = State::Offline { lifetime: Lifetime::Ended };
             // A session that the broker then has is not known to have the subscriptions of this one.
             self.unanswered = self.unanswered.max(1);
         }
@@ -184,7 +186,7 @@ impl Session {
     ) -> Session {
         let mut session = Session::new(config, client_id, seed);
         if let Some(expiry) = ledger.session_expiry {
-            session.lifetime = Lifetime::after(now, expiry);
+            session.state = State::Offline { lifetime: Lifetime::after(now, expiry) };
             session.connected_before = true;
             // The earlier process may have ended between a CONNECT and its CONNACK.
             session.unanswered = 1;
@@ -197,18 +199,15 @@ impl Session {
     /// Takes note of a new link: CONNECT becomes pending output \[MQTT-3.1.0-1\].
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_disconnected(now);
-        self.limits = Limits::new(&self.config);
+        self.granted = None;
         self.accepted = false;
         self.produced = 0;
         self.written = 0;
         self.partial_since = None;
         self.reading = true;
         self.begin_authentication();
-        self.state = State::Connecting {
-            since: now,
-            connect_sent: false,
-            clean_start: self.config.clean_start && !self.lifetime.lasts(now),
-        };
+        let lifetime = self.state.lifetime();
+        self.state = State::Connecting { since: now, lifetime };
     }
 
     /// Takes bytes from the broker and says how many it is done with.
@@ -227,7 +226,7 @@ impl Session {
             let largest = match self.state {
                 State::Connecting { .. } => self.config.maximum_packet_size.min(LARGEST_CONNACK),
                 State::Online { .. } => self.config.maximum_packet_size,
-                State::Offline | State::Closing { .. } => {
+                State::Offline { .. } | State::Closing { .. } => {
                     self.partial_since = None;
                     return input.len();
                 }
@@ -277,16 +276,17 @@ impl Session {
 
     /// Takes note that the link is gone, whoever has closed it.
     pub fn handle_disconnected(&mut self, now: Instant) {
-        if matches!(self.state, State::Offline) {
+        if matches!(self.state, State::Offline { .. }) {
             return;
         }
-        self.state = State::Offline;
+        let lifetime = self.state.lifetime();
+        self.state = State::Offline { lifetime };
         self.partial_since = None;
         self.end_authentication();
         self.link = self.link.wrapping_add(1);
         if std::mem::take(&mut self.accepted) {
             let expiry = self.session_expiry();
-            self.lifetime = Lifetime::after(now, expiry);
+            self.state = State::Offline { lifetime: Lifetime::after(now, expiry) };
             if self.config.durable {
                 self.events.push_back(Event::Store(Change::Disconnected { expiry }));
             }
@@ -311,18 +311,19 @@ impl Session {
                 }
                 return;
             }
-            State::Online { keep_alive, ping_wanted } => {
+            State::Online { keep_alive } => {
                 if keep_alive.pong_due().is_some_and(|due| due <= now) {
                     self.close(End::PingTimeout, None);
                     return;
                 }
                 if keep_alive.ping_due().is_some_and(|due| due <= now) {
-                    keep_alive.handle_ping_due(now);
-                    *ping_wanted = true;
+                    let limits = Limits::in_force(self.granted.as_deref(), &self.config);
+                    let timeout = self.config.ping_timeout_for(limits.keep_alive);
+                    keep_alive.handle_ping_due(now, timeout);
                     self.put_away();
                 }
             }
-            State::Offline | State::Closing { .. } => return,
+            State::Offline { .. } | State::Closing { .. } => return,
         }
         if self.packet_due().is_some_and(|due| due <= now) {
             self.close(End::PacketTimeout, None);
@@ -357,10 +358,10 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
         let before = out.len();
         match &mut self.state {
-            State::Offline => return false,
-            State::Connecting { connect_sent, clean_start, .. } => {
-                if !std::mem::replace(connect_sent, true) {
-                    let clean_start = *clean_start;
+            State::Offline { .. } => return false,
+            State::Connecting { since, lifetime } => {
+                if self.produced == 0 {
+                    let clean_start = self.config.clean_start && !lifetime.lasts(*since);
                     match self.append_connect(clean_start, out) {
                         Ok(()) => self.unanswered = self.unanswered.saturating_add(1),
                         Err(error) => self.close(End::Unsendable(error), None),
@@ -369,8 +370,8 @@ impl Session {
                 append_auth(&mut self.authentication, out);
                 self.produced += (out.len() - before) as u64;
             }
-            State::Online { keep_alive, ping_wanted } => {
-                if std::mem::take(ping_wanted) {
+            State::Online { keep_alive } => {
+                if keep_alive.take_ping_wanted() {
                     self.produced += append_ping(out);
                     keep_alive.handle_ping_encoded(self.produced);
                 }
@@ -391,8 +392,8 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.gather_changes();
         let event = self.events.pop_front();
-        if self.events.is_empty() && self.traffic.is_none() && self.events.capacity() > 0 {
-            self.events = VecDeque::new(); // An idle connection holds no buffers.
+        if self.traffic.is_none() {
+            self.events.put_away(); // An idle connection holds no buffers.
         }
         event
     }
@@ -400,7 +401,7 @@ impl Session {
     /// When [`handle_timeout`](Session::handle_timeout) is to be called next, and what for.
     pub fn poll_timeout(&self) -> Option<(Instant, Why)> {
         match &self.state {
-            State::Offline | State::Closing { .. } => None,
+            State::Offline { .. } | State::Closing { .. } => None,
             State::Connecting { since, .. } => {
                 Some((since.checked_add(self.config.connack_timeout)?, Why::ConnAck))
             }
@@ -421,8 +422,8 @@ impl Session {
     }
 
     /// What is in force on the current connection, or was on the last one.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Limits {
+        Limits::in_force(self.granted.as_deref(), &self.config)
     }
 
     /// Whether the broker has accepted the current connection.
@@ -456,7 +457,7 @@ impl Session {
     /// How long in seconds the session outlives its connection.
     fn session_expiry(&self) -> u32 {
         match self.config.version {
-            Version::V5 => self.limits.session_expiry,
+            Version::V5 => self.limits().session_expiry,
             _ if self.config.clean_start => 0,
             _ => u32::MAX,
         }
@@ -494,9 +495,11 @@ impl Session {
     }
 
     fn close(&mut self, end: End, last_word: Option<LastWord>) {
-        if !matches!(self.state, State::Offline) {
+        if !matches!(self.state, State::Offline { .. }) {
             let requested = matches!(end, End::Requested);
-            self.state = State::Closing { requested, last_word: last_word.map(Box::new) };
+            let lifetime = self.state.lifetime();
+            let last_word = last_word.map(Box::new);
+            self.state = State::Closing { lifetime, requested, last_word };
         }
         self.events.push_back(Event::Closing(Box::new(end)));
     }

@@ -9,6 +9,7 @@ use crate::codec::{
 };
 
 use super::alias::{AliasSender, Aliased};
+use super::event::Events;
 use super::ids::PacketIds;
 use super::incoming::encode_ack;
 use super::send::Output;
@@ -119,11 +120,7 @@ impl Outgoing {
     }
 
     /// Takes a message back that was never sent.
-    pub(super) fn cancel(
-        &mut self,
-        ticket: Ticket,
-        events: &mut VecDeque<Event>,
-    ) -> Option<Message> {
+    pub(super) fn cancel(&mut self, ticket: Ticket, events: &mut Events) -> Option<Message> {
         let index = self.queue.binary_search_by_key(&ticket, |queued| queued.ticket).ok()?;
         if self.queue.get(index)?.attempts > 0 {
             return None;
@@ -138,7 +135,7 @@ impl Outgoing {
     pub(super) fn take_unsent(
         &mut self,
         mut wanted: impl FnMut(&Message) -> bool,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
     ) -> Vec<(Ticket, Message)> {
         let queue = std::mem::take(&mut self.queue);
         let (taken, kept): (VecDeque<_>, VecDeque<_>) =
@@ -168,7 +165,7 @@ impl Outgoing {
     }
 
     /// The link is gone: QoS 0 messages that it had not written whole are lost.
-    pub(super) fn handle_disconnected(&mut self, events: &mut VecDeque<Event>) {
+    pub(super) fn handle_disconnected(&mut self, events: &mut Events) {
         for (_, ticket, _) in self.unconfirmed.drain(..) {
             let result = Err(PublishFailure::Lost { maybe_delivered: true });
             events.push_back(Event::Published { ticket, result });
@@ -181,7 +178,7 @@ impl Outgoing {
         &mut self,
         on_loss: SessionLoss,
         ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
     ) {
         ids.clear();
         self.release_again.clear();
@@ -301,7 +298,7 @@ impl Outgoing {
     }
 
     /// The kernel has taken the link's output up to this position: QoS 0 messages are done.
-    pub(super) fn handle_written(&mut self, position: u64, events: &mut VecDeque<Event>) {
+    pub(super) fn handle_written(&mut self, position: u64, events: &mut Events) {
         while let Some(&(end, ticket, attempts)) = self.unconfirmed.front()
             && end <= position
         {
@@ -322,7 +319,7 @@ impl Outgoing {
         ack: Ack<'_>,
         version: Version,
         ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
         control: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
         let packet_id = ack.packet_id;
@@ -400,12 +397,12 @@ impl Outgoing {
         self.window.put_away();
     }
 
-    fn tell_finished(&self, ticket: Ticket, qos: QoS, events: &mut VecDeque<Event>) {
+    fn tell_finished(&self, ticket: Ticket, qos: QoS, events: &mut Events) {
         tell(self.durable && qos != QoS::AtMostOnce, Change::Finished { ticket }, events);
     }
 
     /// Ends every message that is not finished; what is stored stays there.
-    pub(super) fn fail_all(&mut self, events: &mut VecDeque<Event>) {
+    pub(super) fn fail_all(&mut self, events: &mut Events) {
         let lost = |maybe_delivered| Err(PublishFailure::Lost { maybe_delivered });
         let unconfirmed = self.unconfirmed.drain(..).map(|(_, ticket, _)| (ticket, lost(true)));
         let in_flight = self.window.take_all().map(|entry| (entry.ticket, lost(true)));
@@ -423,7 +420,7 @@ impl Outgoing {
         sequence: u64,
         result: Result<(ReasonCode, Properties), PublishFailure>,
         ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
     ) {
         let Some(entry) = self.window.remove(sequence, ids) else { return };
         tell(self.durable, Change::Finished { ticket: entry.ticket }, events);
@@ -463,7 +460,7 @@ impl Queued {
 }
 
 /// Tells of a change, if anybody is to know.
-fn tell(durable: bool, change: Change, events: &mut VecDeque<Event>) {
+fn tell(durable: bool, change: Change, events: &mut Events) {
     if durable {
         events.push_back(Event::Store(change));
     }

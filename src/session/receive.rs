@@ -24,8 +24,9 @@ impl Session {
         inbox: &mut I,
     ) -> Result<(), ProtocolError> {
         let version = self.config.version;
-        if let State::Connecting { connect_sent, clean_start, .. } = self.state {
-            return self.handle_first_packet(now, connect_sent, clean_start, frame);
+        if let State::Connecting { since, lifetime } = self.state {
+            let clean_start = self.config.clean_start && !lifetime.lasts(since);
+            return self.handle_first_packet(now, clean_start, frame);
         }
         if frame.first >> 4 == PacketType::Publish as u8 {
             let publish = Publish::decode(version, frame)?;
@@ -42,9 +43,9 @@ impl Session {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
                 self.check_problem_information(packet_type, ack.properties)?;
-                let durable = self.config.durable;
+                let granted = self.granted.as_deref();
                 let traffic =
-                    traffic(&mut self.traffic, &self.state, &self.limits, self.link, durable);
+                    traffic(&mut self.traffic, &self.state, granted, self.link, &self.config);
                 let Traffic { outgoing, ids, control, .. } = traffic;
                 outgoing.handle_ack(packet_type, ack, version, ids, &mut self.events, control)
             }
@@ -93,12 +94,12 @@ impl Session {
     fn handle_first_packet(
         &mut self,
         now: Instant,
-        connect_sent: bool,
         clean_start: bool,
         frame: Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let packet = codec::decode(self.config.version, Role::Client, frame)?;
         let packet_type = packet.packet_type();
+        let connect_sent = self.produced > 0;
         match packet {
             Packet::ConnAck(_) if !connect_sent => Err(ProtocolError::new(
                 packet_type,
@@ -143,7 +144,7 @@ impl Session {
         }
         // A session that should have expired and that the broker still has goes on: what it knows
         // of the messages in flight is better than having to guess.
-        let known = self.lifetime != Lifetime::Ended;
+        let known = self.state.lifetime() != Lifetime::Ended;
         if connack.session_present && !known && !self.config.adopt_session {
             return breach(
                 "MQTT-3.2.2-4",
@@ -171,19 +172,11 @@ impl Session {
                 "a Maximum Packet Size that has no room for an acknowledgement",
             ));
         }
-        self.limits = limits;
-        let timeout = self.config.ping_timeout_for(self.limits.keep_alive);
+        let default = Limits::new(&self.config);
+        self.granted = (limits != default).then(|| Box::new(limits));
         self.state = State::Online {
-            keep_alive: KeepAlive::new(
-                now,
-                self.limits.keep_alive,
-                timeout,
-                self.spread,
-                self.reading,
-            ),
-            ping_wanted: false,
+            keep_alive: KeepAlive::new(now, limits.keep_alive, self.spread, self.reading),
         };
-        self.lifetime = Lifetime::Endless;
         self.accepted = true;
         let connected_before = std::mem::replace(&mut self.connected_before, true);
         self.events.push_back(Event::Connected(Box::new(Connected {
@@ -201,13 +194,13 @@ impl Session {
             self.events.push_back(Event::Store(Change::Connected { expiry }));
         }
         if let Some(traffic) = &mut self.traffic {
-            traffic.outgoing.handle_connected(&self.limits);
+            traffic.outgoing.handle_connected(&limits);
             // The wish to be subscribed is not part of the session that is gone.
             if !connack.session_present || (in_doubt && self.config.resubscribe) {
                 traffic.requests.handle_session_lost(self.config.resubscribe);
             }
             traffic.requests.resubscribe(self.config.version);
-            traffic.incoming.handle_connected(&self.limits, in_doubt);
+            traffic.incoming.handle_connected(&limits, in_doubt);
         }
         Ok(())
     }
@@ -220,8 +213,8 @@ impl Session {
         properties: PropertiesRef<'_>,
     ) -> Result<(), ProtocolError> {
         self.check_problem_information(packet_type, properties)?;
-        let durable = self.config.durable;
-        let traffic = traffic(&mut self.traffic, &self.state, &self.limits, self.link, durable);
+        let granted = self.granted.as_deref();
+        let traffic = traffic(&mut self.traffic, &self.state, granted, self.link, &self.config);
         let Traffic { requests, ids, .. } = traffic;
         requests.handle_answer(packet_type, packet_id, reasons, properties, ids, &mut self.events)
     }

@@ -9,6 +9,7 @@ use crate::codec::{
     Unsubscribe, Version,
 };
 
+use super::event::Events;
 use super::ids::PacketIds;
 use super::send::Output;
 use super::traffic::{IdUse, put_away};
@@ -106,12 +107,7 @@ impl Requests {
 
     /// Gives up the requests that have waited for `timeout`. Their packet identifiers stay taken:
     /// the broker may still answer.
-    pub(super) fn handle_timeout(
-        &mut self,
-        now: Instant,
-        timeout: Duration,
-        events: &mut VecDeque<Event>,
-    ) {
+    pub(super) fn handle_timeout(&mut self, now: Instant, timeout: Duration, events: &mut Events) {
         while self.due(timeout).is_some_and(|due| due <= now) {
             let Some(pending) = self.pending.pop_front() else { return };
             fail(pending.request, RequestFailure::Timeout, events);
@@ -205,7 +201,7 @@ impl Requests {
         reasons: Vec<ReasonCode>,
         properties: PropertiesRef<'_>,
         ids: &mut PacketIds<IdUse>,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
     ) -> Result<(), ProtocolError> {
         let Some(IdUse::Request(sequence)) = ids.find(packet_id) else { return Ok(()) };
         let found = self.pending.binary_search_by_key(&sequence, |pending| pending.sequence);
@@ -275,7 +271,7 @@ impl Requests {
     }
 
     /// Ends every request that is not answered yet.
-    pub(super) fn fail_all(&mut self, events: &mut VecDeque<Event>) {
+    pub(super) fn fail_all(&mut self, events: &mut Events) {
         for pending in self.pending.drain(..) {
             fail(pending.request, RequestFailure::Lost, events);
         }
@@ -358,7 +354,7 @@ fn check_size(size: Result<usize, EncodeError>, limits: &Limits) -> Result<(), R
     Ok(())
 }
 
-fn fail(request: Request, failure: RequestFailure, events: &mut VecDeque<Event>) {
+fn fail(request: Request, failure: RequestFailure, events: &mut Events) {
     match (request.ticket, request.kind) {
         (Some(ticket), Kind::Subscribe(_)) => {
             events.push_back(Event::Subscribed { ticket, result: Err(failure) });

@@ -1,6 +1,5 @@
 //! What a session puts on the wire.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::codec::{
@@ -9,10 +8,11 @@ use crate::codec::{
 };
 
 use super::authenticate::Authentication;
+use super::event::Events;
 use super::ids::PacketIds;
 use super::state::LastWord;
 use super::traffic::{IdUse, Traffic};
-use super::{Event, Limits, Secret, Session, Transmit};
+use super::{Limits, Secret, Session, Transmit};
 
 impl Session {
     pub(super) fn append_connect(
@@ -48,7 +48,8 @@ impl Session {
             out.buffer().append(control);
         }
         let version = self.config.version;
-        let max = self.limits.maximum_packet_size as usize;
+        let limits = self.limits();
+        let max = limits.maximum_packet_size as usize;
         let full =
             Disconnect { reason: last_word.reason, properties: last_word.properties.as_ref() };
         // [MQTT-3.14.2-3]: what only explains is left out where it makes the packet too large.
@@ -67,18 +68,20 @@ impl Session {
             let encoded = packet.encode(version, out.buffer());
             debug_assert!(encoded.is_ok(), "its length was computed");
             if let Some(seconds) = packet.properties.session_expiry_interval() {
-                self.limits.session_expiry = seconds;
+                let limits = Limits { session_expiry: seconds, ..limits };
+                self.granted = Some(Box::new(limits));
             }
         }
     }
 
     pub(super) fn transmit_traffic(&mut self, now: Instant, out: &mut Transmit) {
+        let limits = self.limits();
         let Some(traffic) = &mut self.traffic else { return };
         let Traffic { outgoing, requests, ids, control, .. } = &mut **traffic;
         let mut output = Output {
             now,
             version: self.config.version,
-            limits: &self.limits,
+            limits: &limits,
             ids,
             events: &mut self.events,
             produced: &mut self.produced,
@@ -98,7 +101,7 @@ pub(super) struct Output<'a> {
     pub(super) version: Version,
     pub(super) limits: &'a Limits,
     pub(super) ids: &'a mut PacketIds<IdUse>,
-    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) events: &'a mut Events,
     /// Bytes made on this link so far.
     pub(super) produced: &'a mut u64,
     pub(super) out: &'a mut Transmit,

@@ -21,13 +21,26 @@ use super::keepalive::KeepAlive;
 #[derive(Debug)]
 pub(super) enum State {
     /// No link.
-    Offline,
-    /// The link is up and CONNECT is on its way or waits for its CONNACK.
-    Connecting { since: Instant, connect_sent: bool, clean_start: bool },
+    Offline { lifetime: Lifetime },
+    /// The link is up and CONNECT is on its way or waits for its CONNACK. Once there is output, it
+    /// has begun with the CONNECT.
+    Connecting { since: Instant, lifetime: Lifetime },
     /// The broker has accepted the connection.
-    Online { keep_alive: KeepAlive, ping_wanted: bool },
+    Online { keep_alive: KeepAlive },
     /// Nothing is taken in any more; a DISCONNECT may be the last thing to go out.
-    Closing { requested: bool, last_word: Option<Box<LastWord>> },
+    Closing { lifetime: Lifetime, requested: bool, last_word: Option<Box<LastWord>> },
+}
+
+impl State {
+    /// How long the session lasts that there was before this link, or that there is on it.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        match self {
+            State::Offline { lifetime }
+            | State::Connecting { lifetime, .. }
+            | State::Closing { lifetime, .. } => *lifetime,
+            State::Online { .. } => Lifetime::Endless,
+        }
+    }
 }
 
 /// How long the session outlives its connection (§3.1.2.11.2).

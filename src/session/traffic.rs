@@ -11,7 +11,7 @@ use super::outgoing::{Outgoing, Queued};
 use super::requests::Requests;
 use super::state::State;
 use super::store::Stage;
-use super::{Ledger, Limits, Session};
+use super::{Config, Ledger, Limits, Session};
 
 /// What exists once a session has sent or received more than CONNECT and pings.
 #[derive(Debug)]
@@ -47,12 +47,12 @@ impl Session {
             if traffic.control.is_empty() {
                 traffic.control = Vec::new();
             }
-            put_away(&mut self.events);
+            self.events.put_away();
         }
     }
 
     pub(super) fn traffic(&mut self) -> &mut Traffic {
-        traffic(&mut self.traffic, &self.state, &self.limits, self.link, self.config.durable)
+        traffic(&mut self.traffic, &self.state, self.granted.as_deref(), self.link, &self.config)
     }
 }
 
@@ -60,11 +60,12 @@ impl Session {
 pub(super) fn traffic<'a>(
     traffic: &'a mut Option<Box<Traffic>>,
     state: &State,
-    limits: &Limits,
+    granted: Option<&Limits>,
     link: u16,
-    durable: bool,
+    config: &Config,
 ) -> &'a mut Traffic {
     traffic.get_or_insert_with(|| {
+        let durable = config.durable;
         let mut traffic = Box::new(Traffic {
             outgoing: Outgoing::new(durable),
             incoming: Incoming::new(link, durable),
@@ -73,8 +74,9 @@ pub(super) fn traffic<'a>(
             control: Vec::new(),
         });
         if matches!(state, State::Online { .. }) {
-            traffic.outgoing.handle_connected(limits);
-            traffic.incoming.handle_connected(limits, false);
+            let limits = Limits::in_force(granted, config);
+            traffic.outgoing.handle_connected(&limits);
+            traffic.incoming.handle_connected(&limits, false);
         }
         traffic
     })

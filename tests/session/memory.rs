@@ -18,7 +18,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The most that a session takes itself: as many as there are connections.
-const SESSION_BYTES: usize = 320;
+const SESSION_BYTES: usize = 144;
 /// The most heap that a session with one subscription and nothing under way takes.
 const SUBSCRIBED_BYTES: usize = 1_536;
 const CLIENT_ID: &str = "client-with-23-letters-";

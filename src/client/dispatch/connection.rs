@@ -77,7 +77,7 @@ impl Dispatch {
             session_lost: connected.session_lost,
             reason: connected.reason,
             properties: connected.properties,
-            limits: *session.limits(),
+            limits: session.limits(),
             attempts: making.attempts,
             peer: making.peer,
         });
