@@ -245,11 +245,11 @@ impl ClientBuilder {
 pub(super) struct HookCaller {
     /// Absent where there are none.
     called: Option<Box<Called>>,
-    handle: Handle,
 }
 
 struct Called {
     hooks: HookSet,
+    handle: Handle,
     observes_packets: bool,
     log_level: Option<LogLevel>,
     /// The hook that panicked: no other is called after it.
@@ -259,8 +259,8 @@ struct Called {
 /// Calls the closure and the method of a name.
 macro_rules! call {
     ($caller:ident.$name:ident($($argument:expr),*)) => {{
-        let HookCaller { called, handle } = $caller;
-        let Some(Called { hooks, panicked, .. }) = called.as_deref_mut() else { return };
+        let Some(called) = $caller.called.as_deref_mut() else { return };
+        let Called { hooks, handle, panicked, .. } = called;
         let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|callbacks| callbacks.$name.as_mut()) {
             contain(stringify!($name), panicked, || hook($($argument,)* handle));
@@ -281,8 +281,9 @@ impl HookCaller {
             || object.as_ref().is_some_and(|object| object.observes_packets())
             || log_level == Some(LogLevel::Trace);
         let any = callbacks.is_some() || object.is_some() || hooks.authenticator.is_some();
-        let called = any.then(|| Called { hooks, observes_packets, log_level, panicked: None });
-        HookCaller { called: called.map(Box::new), handle }
+        let called =
+            || Box::new(Called { hooks, handle, observes_packets, log_level, panicked: None });
+        HookCaller { called: any.then(called) }
     }
 
     /// The name of the hook that panicked, if one has.
@@ -382,9 +383,9 @@ impl HookCaller {
 
     /// A message whose hook panics counts as dealt with: it would only bring the next one down.
     pub(super) fn on_message(&mut self, message: &MessageRef<'_>) -> Flow {
-        let HookCaller { called, handle } = self;
         let mut flow = Flow::Continue;
-        let Some(Called { hooks, panicked, .. }) = called.as_deref_mut() else { return flow };
+        let Some(called) = self.called.as_deref_mut() else { return flow };
+        let Called { hooks, handle, panicked, .. } = called;
         let HookSet { callbacks, object, .. } = hooks;
         if let Some(hook) = callbacks.as_mut().and_then(|hooks| hooks.on_message.as_mut()) {
             flow = contain("on_message", panicked, || hook(message, handle)).unwrap_or(Flow::Taken);

@@ -29,14 +29,14 @@ use super::store_file::Restored;
 use super::stream::Queue;
 use super::task::{chain, now};
 pub(super) use connection::{Connection, ReauthenticationWaiter};
-use pending::ByTicket;
+use pending::Outstanding;
 
 /// Gives out what a session has to tell.
 pub(super) struct Dispatch {
     pub(super) shared: Arc<Shared>,
     pub(super) hooks: HookCaller,
     /// What is admitted and not finished.
-    pending: ByTicket<Pending>,
+    pending: Outstanding<Pending>,
     /// Absent while there is no subscription with a stream.
     router: Option<Box<Router>>,
     inbox: Arc<Queue>,
@@ -44,11 +44,6 @@ pub(super) struct Dispatch {
     pub(super) responses: Option<Box<Responses>>,
     /// What few clients need; absent while there is nothing in it.
     rare: Option<Box<Rare>>,
-    /// What is pending takes this much room.
-    pending_bytes: usize,
-    /// Room to be given back, in one go.
-    freed_messages: usize,
-    freed_bytes: usize,
     /// The connection that is being made or is up.
     pub(super) connection: Connection,
     /// A handle wants the socket not to be read.
@@ -175,14 +170,11 @@ impl Dispatch {
         Dispatch {
             shared,
             hooks,
-            pending: ByTicket::new(),
+            pending: Outstanding::default(),
             router: None,
             inbox,
             responses: None,
             rare: None,
-            pending_bytes: 0,
-            freed_messages: 0,
-            freed_bytes: 0,
             connection: Connection::default(),
             reading_paused: false,
             ending: false,
@@ -204,8 +196,11 @@ impl Dispatch {
         if let Some(expiry) = &expiry {
             self.rare.get_or_insert_default().expiries.insert((expiry.next, ticket));
         }
-        self.pending_bytes += bytes;
-        self.pending.insert(ticket, Pending::Publish { bytes, expiry: expiry.map(Box::new), done });
+        self.pending.insert(
+            ticket,
+            bytes,
+            Pending::Publish { bytes, expiry: expiry.map(Box::new), done },
+        );
     }
 
     /// Waits for messages that an earlier process has left.
@@ -225,7 +220,7 @@ impl Dispatch {
 
     /// How many messages and requests are not finished, and the room they take.
     pub(super) fn outstanding(&self) -> (usize, usize) {
-        (self.pending.len(), self.pending_bytes)
+        (self.pending.len(), self.pending.bytes())
     }
 
     /// When the next message expires.
@@ -288,9 +283,9 @@ impl Dispatch {
             // It takes its room for as long as it is on its way.
             Some(bytes) if sent => {
                 self.rare.get_or_insert_default().unheard_count += 1;
-                self.pending.insert(ticket, Pending::Unheard { bytes });
+                self.pending.replace(ticket, Pending::Unheard { bytes });
             }
-            Some(bytes) => self.free(bytes),
+            Some(bytes) => self.pending.free(bytes),
             None => {}
         }
     }
@@ -305,8 +300,7 @@ impl Dispatch {
         if let Some(route) = route {
             self.router.get_or_insert_default().insert(route);
         }
-        self.pending_bytes += bytes;
-        self.pending.insert(ticket, Pending::Subscribe { bytes, done });
+        self.pending.insert(ticket, bytes, Pending::Subscribe { bytes, done });
     }
 
     pub(super) fn await_unsubscribe(
@@ -316,12 +310,11 @@ impl Dispatch {
         filters: Vec<TopicFilter>,
         done: RequestWaiter,
     ) {
-        self.pending_bytes += bytes;
-        self.pending.insert(ticket, Pending::Unsubscribe { bytes, filters, done });
+        self.pending.insert(ticket, bytes, Pending::Unsubscribe { bytes, filters, done });
     }
 
     pub(super) fn await_farewell(&mut self, ticket: Ticket) {
-        self.pending.insert(ticket, Pending::Farewell);
+        self.pending.insert(ticket, 0, Pending::Farewell);
     }
 
     /// Answers once everything that is pending has ended. `until` is the ticket of the flush.
@@ -405,10 +398,8 @@ impl Dispatch {
                 self.rare = None;
             }
         }
-        if self.freed_messages > 0 {
-            self.shared.mailbox.release(self.freed_messages, self.freed_bytes);
-            self.freed_messages = 0;
-            self.freed_bytes = 0;
+        if let Some((messages, bytes)) = self.pending.take_freed() {
+            self.shared.mailbox.release(messages, bytes);
         }
     }
 
@@ -433,9 +424,9 @@ impl Dispatch {
         {
             rare.unheard_count -= 1;
             self.pending.remove(ticket);
-            self.free(bytes);
+            self.pending.free(bytes);
         } else if let Some(bytes) = self.told(ticket, result) {
-            self.free(bytes);
+            self.pending.free(bytes);
         }
     }
 
@@ -489,7 +480,7 @@ impl Dispatch {
             self.remove_route(ticket.get());
         }
         if let Some(Pending::Subscribe { bytes, done }) = self.take_pending(ticket) {
-            self.free(bytes);
+            self.pending.free(bytes);
             let _ = done.map(|done| done.send(result));
         }
     }
@@ -506,7 +497,7 @@ impl Dispatch {
                 filters.retain(|_| !reasons.next().is_some_and(|reason| reason.is_error()));
                 self.end_routes(&filters);
             }
-            self.free(bytes);
+            self.pending.free(bytes);
             let _ = done.map(|done| done.send(result));
         }
     }
@@ -524,12 +515,6 @@ impl Dispatch {
             }
         }
         Some(pending)
-    }
-
-    fn free(&mut self, bytes: usize) {
-        self.pending_bytes -= bytes;
-        self.freed_messages += 1;
-        self.freed_bytes += bytes;
     }
 
     fn publish_error(&self, failure: PublishFailure) -> PublishError {
@@ -560,7 +545,7 @@ impl LinkInbox for Dispatch {
             Event::Authenticate { properties } => self.authenticate(session, &properties),
             Event::Reauthenticated { properties } => {
                 if self.finish_authentication(session, &properties)
-                    && let Some(done) = self.connection.reauthentication.take()
+                    && let Some(done) = self.connection.take_reauthentication()
                 {
                     let _ = done.send(Ok(()));
                 }
@@ -582,7 +567,7 @@ impl LinkInbox for Dispatch {
             }
             Event::Pong { rtt } => tracing::trace!(?rtt, "ping answered"),
             Event::Closing(end) => {
-                self.connection.end.get_or_insert(end);
+                self.connection.incidents().end.get_or_insert(end);
             }
         }
     }
@@ -593,7 +578,7 @@ impl LinkInbox for Dispatch {
 
     fn wants_input(&self) -> bool {
         // Without its CONNACK a connection would be given up.
-        self.connection.accepted_at.is_none()
+        self.connection.accepted_at().is_none()
             || !self.reading_paused
                 && self.rare.as_ref().is_none_or(|rare| rare.overfull.is_empty())
     }

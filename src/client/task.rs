@@ -228,7 +228,7 @@ impl Task {
             let now = now();
             // The session refuses commands while it closes its link: they wait for the next one.
             let mut next_expiry = None;
-            if !leaving && self.dispatch.connection.end.is_none() {
+            if !leaving && !self.dispatch.connection.has_ended() {
                 next_expiry = self.take_commands(cx, now);
                 self.handle_timeout(now);
                 if let Some(Farewell::Aborted) = self.farewell {
@@ -249,12 +249,12 @@ impl Task {
             if self.store_failure().is_some() {
                 return Poll::Ready(Served::Aborted);
             }
-            if self.dispatch.connection.end.is_none() {
+            if !self.dispatch.connection.has_ended() {
                 leaving = self.poll_farewell(now);
                 if leaving || was_full && self.dispatch.wants_input() {
                     continue;
                 }
-                if self.dispatch.connection.accepted_at.is_none() {
+                if self.dispatch.connection.accepted_at().is_none() {
                     let deadline = self.dispatch.connection.deadline();
                     if deadline.is_some_and(|deadline| now >= deadline) {
                         return Poll::Ready(Served::NoAnswer);
@@ -295,7 +295,7 @@ impl Task {
             let reason = ReasonCode::DISCONNECT_WITH_WILL;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
-        if self.dispatch.connection.overrun && self.farewell.is_none() {
+        if self.dispatch.connection.is_overrun() && self.farewell.is_none() {
             let reason = ReasonCode::QUOTA_EXCEEDED;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }

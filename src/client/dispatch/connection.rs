@@ -20,18 +20,33 @@ use super::Dispatch;
 /// What is known of one connection.
 #[derive(Default)]
 pub(in crate::client) struct Connection {
-    /// Until the broker accepts it.
-    making: Option<Box<Making>>,
-    /// When the broker accepted it, if it has.
-    pub(in crate::client) accepted_at: Option<Instant>,
+    stage: Stage,
+    /// Absent while the connection is up and nothing but messages comes over it.
+    incidents: Option<Box<Incidents>>,
+}
+
+/// How far a connection is.
+#[derive(Default)]
+enum Stage {
+    #[default]
+    None,
+    /// The broker has not accepted it.
+    Making(Box<Making>),
+    /// When the broker accepted it.
+    Accepted(Instant),
+}
+
+/// What has come up on a connection.
+#[derive(Default)]
+pub(in crate::client) struct Incidents {
     /// A stream was full whose consumer wants the connection to be closed then.
     pub(in crate::client) overrun: bool,
     /// Why the session ended it.
     pub(in crate::client) end: Option<Box<End>>,
     /// What the authenticator found wrong.
-    pub(in crate::client) authentication_error: Option<Box<Arc<dyn Error + Send + Sync>>>,
+    pub(in crate::client) authentication_error: Option<Arc<dyn Error + Send + Sync>>,
     /// Who waits for a re-authentication.
-    pub(in crate::client) reauthentication: Option<Box<ReauthenticationWaiter>>,
+    pub(in crate::client) reauthentication: Option<ReauthenticationWaiter>,
 }
 
 /// What is to be told of a connection once the broker accepts it.
@@ -51,12 +66,61 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> Connection {
         let making = Box::new(Making { peer, attempts, deadline });
-        Connection { making: Some(making), ..Connection::default() }
+        Connection { stage: Stage::Making(making), incidents: None }
+    }
+
+    /// When the broker accepted it, if it has.
+    pub(in crate::client) fn accepted_at(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Accepted(at) => Some(at),
+            Stage::None | Stage::Making(_) => None,
+        }
+    }
+
+    /// Takes note that the broker accepts it.
+    fn accept(&mut self, now: Instant) -> Making {
+        match std::mem::replace(&mut self.stage, Stage::Accepted(now)) {
+            Stage::Making(making) => *making,
+            Stage::None | Stage::Accepted(_) => Making::default(),
+        }
+    }
+
+    /// Whether the session has ended it.
+    pub(in crate::client) fn has_ended(&self) -> bool {
+        self.incidents.as_ref().is_some_and(|incidents| incidents.end.is_some())
+    }
+
+    /// Whether a stream was full whose consumer wants the connection to be closed then.
+    pub(in crate::client) fn is_overrun(&self) -> bool {
+        self.incidents.as_ref().is_some_and(|incidents| incidents.overrun)
+    }
+
+    /// What has come up on it.
+    pub(in crate::client) fn incidents(&mut self) -> &mut Incidents {
+        self.incidents.get_or_insert_default()
+    }
+
+    /// Who waits for a re-authentication, which has ended.
+    pub(in crate::client) fn take_reauthentication(&mut self) -> Option<ReauthenticationWaiter> {
+        let incidents = self.incidents.as_mut()?;
+        let waiter = incidents.reauthentication.take();
+        if waiter.is_some() && !incidents.overrun && incidents.end.is_none() {
+            self.incidents = None;
+        }
+        waiter
+    }
+
+    /// What has come up on it, for the last time.
+    pub(in crate::client) fn into_incidents(self) -> Incidents {
+        self.incidents.map_or_else(Incidents::default, |incidents| *incidents)
     }
 
     /// Until when the broker has to accept it, if it has not.
     pub(in crate::client) fn deadline(&self) -> Option<Instant> {
-        self.making.as_ref()?.deadline
+        match &self.stage {
+            Stage::Making(making) => making.deadline,
+            Stage::None | Stage::Accepted(_) => None,
+        }
     }
 }
 
@@ -64,8 +128,7 @@ pub(in crate::client) type ReauthenticationWaiter = oneshot::Sender<Result<(), A
 
 impl Dispatch {
     pub(super) fn connected(&mut self, session: &Session, connected: session::Connected) {
-        self.connection.accepted_at = Some(now());
-        let making = self.connection.making.take().unwrap_or_default();
+        let making = self.connection.accept(now());
         self.shared.mailbox.set_online(true);
         if let Some(store) = &self.shared.store {
             // The broker may have chosen it, or a hook.
@@ -129,7 +192,7 @@ impl Dispatch {
     }
 
     fn fail_authentication(&mut self, session: &mut Session, error: AuthError) {
-        self.connection.authentication_error = Some(Box::new(error.into()));
+        self.connection.incidents().authentication_error = Some(error.into());
         // It may be closing already, for what the broker sent after that.
         let _ = session.disconnect(now(), ReasonCode::UNSPECIFIED_ERROR, Properties::default());
     }

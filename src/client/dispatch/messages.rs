@@ -52,7 +52,7 @@ impl Dispatch {
             Pushed::Overrun { dropped } => {
                 shared.counters.messages_dropped.add(dropped);
                 missing |= dropped == 0;
-                connection.overrun = true;
+                connection.incidents().overrun = true;
                 true
             }
             Pushed::Kept { dropped, overfull: is_overfull } => {

@@ -4,12 +4,103 @@ use std::collections::VecDeque;
 
 use crate::session::Ticket;
 
+/// Everything that is not finished, and the room it takes. Without any there is nothing but a
+/// pointer: most clients are idle most of the time.
+pub(super) struct Outstanding<T>(Option<Box<Entries<T>>>);
+
+struct Entries<T> {
+    by_ticket: ByTicket<T>,
+    /// What is in it takes this much room.
+    bytes: usize,
+    /// Room to be given back, in one go.
+    freed_messages: usize,
+    freed_bytes: usize,
+}
+
+impl<T> Default for Outstanding<T> {
+    fn default() -> Outstanding<T> {
+        Outstanding(None)
+    }
+}
+
+impl<T> Outstanding<T> {
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |entries| entries.by_ticket.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How much room it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |entries| entries.bytes)
+    }
+
+    /// Adds an entry that takes so much room.
+    #[inline]
+    pub(super) fn insert(&mut self, ticket: Ticket, bytes: usize, value: T) {
+        let entries = self.entries();
+        entries.bytes += bytes;
+        entries.by_ticket.insert(ticket, value);
+    }
+
+    /// Puts another entry in the place of one that was removed and whose room was not freed.
+    pub(super) fn replace(&mut self, ticket: Ticket, value: T) {
+        self.entries().by_ticket.insert(ticket, value);
+    }
+
+    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.0.as_mut()?.by_ticket.get_mut(ticket)
+    }
+
+    /// Removes an entry; its room stays taken until it is freed.
+    #[inline]
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<T> {
+        self.0.as_mut()?.by_ticket.remove(ticket)
+    }
+
+    /// Frees the room of an entry.
+    pub(super) fn free(&mut self, bytes: usize) {
+        if let Some(entries) = &mut self.0 {
+            entries.bytes -= bytes;
+            entries.freed_messages += 1;
+            entries.freed_bytes += bytes;
+        }
+    }
+
+    /// How many entries have given how much room back since the last call.
+    pub(super) fn take_freed(&mut self) -> Option<(usize, usize)> {
+        let entries = self.0.as_mut().filter(|entries| entries.freed_messages > 0)?;
+        let freed = (entries.freed_messages, entries.freed_bytes);
+        (entries.freed_messages, entries.freed_bytes) = (0, 0);
+        Some(freed)
+    }
+
+    /// Gives back the memory of a past burst.
+    pub(super) fn shrink(&mut self) {
+        let Some(entries) = &mut self.0 else { return };
+        if entries.by_ticket.is_empty() && entries.bytes == 0 && entries.freed_messages == 0 {
+            self.0 = None;
+        } else {
+            entries.by_ticket.shrink();
+        }
+    }
+
+    fn entries(&mut self) -> &mut Entries<T> {
+        self.0.get_or_insert_with(|| {
+            let by_ticket = ByTicket::new();
+            Box::new(Entries { by_ticket, bytes: 0, freed_messages: 0, freed_bytes: 0 })
+        })
+    }
+}
+
 /// Finds what belongs to a ticket.
 ///
 /// Tickets come in ascending order, and what they name ends in about that order: a queue serves
 /// where a map would hash. What is taken out leaves a gap until it is the oldest; where one entry
 /// outlives very many others, the gaps are closed when they are more than the entries.
-pub(super) struct ByTicket<T> {
+struct ByTicket<T> {
     /// In the order of the tickets.
     slots: VecDeque<(Ticket, Option<T>)>,
     count: usize,
@@ -19,21 +110,21 @@ pub(super) struct ByTicket<T> {
 const GAPS: usize = 64;
 
 impl<T> ByTicket<T> {
-    pub(super) fn new() -> ByTicket<T> {
+    fn new() -> ByTicket<T> {
         ByTicket { slots: VecDeque::new(), count: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// Adds an entry. It costs the least with a ticket that is above all others.
     #[inline]
-    pub(super) fn insert(&mut self, ticket: Ticket, value: T) {
+    fn insert(&mut self, ticket: Ticket, value: T) {
         if self.slots.back().is_none_or(|&(last, _)| last < ticket) {
             self.slots.push_back((ticket, Some(value)));
             self.count += 1;
@@ -55,12 +146,12 @@ impl<T> ByTicket<T> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
         self.slot(ticket)?.as_mut()
     }
 
     #[inline]
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<T> {
+    fn remove(&mut self, ticket: Ticket) -> Option<T> {
         // The oldest is never a gap.
         let removed = match self.slots.front() {
             Some(&(first, _)) if first == ticket => {
@@ -86,7 +177,7 @@ impl<T> ByTicket<T> {
     }
 
     /// Gives back the memory of a past burst.
-    pub(super) fn shrink(&mut self) {
+    fn shrink(&mut self) {
         self.slots.shrink_to_fit();
     }
 

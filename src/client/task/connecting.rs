@@ -146,7 +146,7 @@ impl Task {
             None => Err(AuthenticateError::NoAuthenticator),
         };
         match asked {
-            Ok(()) => self.dispatch.connection.reauthentication = Some(Box::new(done)),
+            Ok(()) => self.dispatch.connection.incidents().reauthentication = Some(done),
             Err(error) => drop(done.send(Err(error))),
         }
     }
@@ -225,10 +225,12 @@ impl Task {
     /// Puts together what the session and the link say of the end of a connection.
     pub(super) fn outcome(&mut self, served: Served) -> Outcome {
         let connection = std::mem::take(&mut self.dispatch.connection);
-        let end = connection.end.map(|end| *end);
-        if let Some(done) = connection.reauthentication {
-            let _ = done.send(Err(match (&connection.authentication_error, &end) {
-                (Some(error), _) => AuthenticateError::Failed(Arc::clone(&**error)),
+        let accepted_at = connection.accepted_at();
+        let incidents = connection.into_incidents();
+        let end = incidents.end.map(|end| *end);
+        if let Some(done) = incidents.reauthentication {
+            let _ = done.send(Err(match (&incidents.authentication_error, &end) {
+                (Some(error), _) => AuthenticateError::Failed(Arc::clone(error)),
                 (None, Some(End::ServerDisconnect { reason, properties })) => {
                     let (reason, properties) = (*reason, properties.clone());
                     AuthenticateError::Rejected { reason, properties }
@@ -236,8 +238,8 @@ impl Task {
                 (None, _) => AuthenticateError::Lost,
             }));
         }
-        if let Some(error) = connection.authentication_error.map(|error| *error) {
-            return match connection.accepted_at {
+        if let Some(error) = incidents.authentication_error {
+            return match accepted_at {
                 Some(accepted_at) => {
                     let cause = DisconnectCause::Authentication(error);
                     Outcome::Disconnected { cause, accepted_at }
@@ -246,12 +248,12 @@ impl Task {
             };
         }
         if matches!(end, Some(End::Requested)) {
-            return self.requested_outcome(served, connection.accepted_at, connection.overrun);
+            return self.requested_outcome(served, accepted_at, incidents.overrun);
         }
-        if let (Served::Aborted, None) = (&served, connection.accepted_at) {
+        if let (Served::Aborted, None) = (&served, accepted_at) {
             return Outcome::Stopped;
         }
-        let Some(accepted_at) = connection.accepted_at else {
+        let Some(accepted_at) = accepted_at else {
             return Outcome::ConnectFailed(self.connect_error(end, served));
         };
         let cause = match (end, served) {
