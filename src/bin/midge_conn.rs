@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use midge::cli::{self, Tool};
+use midge::cli;
 
 fn main() -> ExitCode {
-    cli::main(Tool::Conn, std::env::args_os())
+    cli::main(&cli::CONN, std::env::args_os())
 }

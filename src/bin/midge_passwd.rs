@@ -1,8 +1,8 @@
 //! Manages the password files of MQTT brokers.
 use std::process::ExitCode;
 
-use midge::cli::{Tool, main as run};
+use midge::cli;
 
 fn main() -> ExitCode {
-    run(Tool::Passwd, std::env::args_os())
+    cli::main(&cli::PASSWD, std::env::args_os())
 }

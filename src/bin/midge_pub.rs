@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    midge::cli::main(midge::cli::Tool::Pub, std::env::args_os())
+    midge::cli::main(&midge::cli::PUB, std::env::args_os())
 }

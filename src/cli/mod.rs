@@ -1,15 +1,15 @@
 //! The command-line tools.
 //!
 //! A tool is a clap [`Command`] built from the groups of [`opts`], and a function that runs what
-//! was parsed. [`main`] does what all tools share: it joins options and values as the mosquitto
-//! tools do ([`argv`]), prints help and errors, and turns the outcome into an exit code ([`exit`]).
-//! The man pages and completions are generated from [`Tool::command`].
+//! was parsed: a [`Program`]. [`main`] does what all tools share: it joins options and values as the
+//! mosquitto tools do ([`argv`]), prints help and errors, and turns the outcome into an exit code
+//! ([`exit`]). The man pages and completions are generated from [`Tool::command`].
 
 use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::anyhow;
 use clap::{
-    ArgMatches, Command, CommandFactory,
+    Command,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -26,6 +26,7 @@ pub mod order;
 mod password;
 pub mod plan;
 pub mod printer;
+mod program;
 pub mod publish;
 mod request;
 pub mod secret_input;
@@ -38,9 +39,9 @@ pub mod transport;
 
 use config::OptionFile;
 use exit::{Exit, Failure};
-use publish::PublishCommand;
+use program::Grammar;
+pub use program::{CONN, PASSWD, PUB, Program, RR, SUB};
 use stdio::Stdout;
-use subscribe::SubscribeCommand;
 
 /// The command-line tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,28 +75,16 @@ impl Tool {
 
     /// The options as clap knows them: parses, prints the help, and makes man page and completions.
     pub fn command(self) -> Command {
-        let mut command = self.options();
-        if self.has_option_file() {
-            let manual = command.get_after_long_help().map(|text| format!("{text}\n\n"));
-            let manual = manual.unwrap_or_default();
-            let (properties, files) = (opts::property::MANUAL, config::MANUAL);
-            command = command.after_long_help(format!("{manual}{properties}\n\n{files}"));
-        }
-        command
-            .name(self.name())
-            .version(env!("CARGO_PKG_VERSION"))
-            .disable_help_flag(true)
-            .disable_version_flag(true)
-            .args_override_self(true)
+        self.program().command()
     }
 
-    fn options(self) -> Command {
+    fn program(self) -> &'static Program {
         match self {
-            Self::Pub => PublishCommand::command(),
-            Self::Sub => SubscribeCommand::command(),
-            Self::Rr => request::command(),
-            Self::Passwd => password::command(),
-            Self::Conn => load::command(),
+            Self::Pub => &PUB,
+            Self::Sub => &SUB,
+            Self::Rr => &RR,
+            Self::Passwd => &PASSWD,
+            Self::Conn => &CONN,
         }
     }
 
@@ -110,20 +99,6 @@ impl Tool {
         }
     }
 
-    /// Whether options can stand in a file.
-    fn has_option_file(self) -> bool {
-        matches!(self, Self::Pub | Self::Sub | Self::Rr)
-    }
-
-    /// Joins options and values by the grammar of the tool.
-    fn join(self, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-        match self {
-            Self::Pub | Self::Sub | Self::Rr => argv::join(&self.command(), words),
-            Self::Conn => argv::join_throughout(&self.command(), words),
-            Self::Passwd => password::join(words),
-        }
-    }
-
     /// How the tool ends when its command line is wrong.
     fn usage_exit(self) -> Exit {
         match self {
@@ -131,50 +106,41 @@ impl Tool {
             Self::Conn => Exit::Usage,
         }
     }
-
-    fn run(self, matches: &ArgMatches) -> Result<Exit, Failure> {
-        match self {
-            Self::Pub => publish::run(matches),
-            Self::Sub => subscribe::run(matches),
-            Self::Rr => request::run(matches),
-            Self::Passwd => password::run(matches),
-            Self::Conn => load::run(matches),
-        }
-    }
 }
 
-/// Runs `tool` with `args`, the program name first, and says how it went.
-pub fn main(tool: Tool, args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let outcome = parse_and_run(tool, args);
+/// Runs `program` with `args`, the program name first, and says how it went.
+pub fn main(program: &Program, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = parse_and_run(program, args.into_iter().collect());
     let exit = outcome.unwrap_or_else(|failure| {
         if let Some(text) = failure.text() {
-            stdio::report(tool.name(), &text);
+            stdio::report(program.tool().name(), &text);
         }
         failure.exit()
     });
     exit.into()
 }
 
-fn parse_and_run(tool: Tool, args: impl IntoIterator<Item = OsString>) -> Result<Exit, Failure> {
-    if !tool.has_option_file() {
-        let words = tool.join(args);
-        return match tool.command().try_get_matches_from(&words) {
-            Ok(matches) => tool.run(&matches),
+fn parse_and_run(program: &Program, args: Vec<OsString>) -> Result<Exit, Failure> {
+    let tool = program.tool();
+    if let Grammar::Own(join) = program.grammar() {
+        let words = join(args);
+        return match program.command().try_get_matches_from(&words) {
+            Ok(matches) => program.run(&matches),
             Err(error) => answer(tool, &error, &words),
         };
     }
     // Both the joiner and clap want it built.
-    let command = argv::built(tool.command());
+    let command = argv::built(program.command());
     let mut words = argv::join_built(&command, args);
     let Some(file) = OptionFile::find(tool, &command, &words)? else {
         return match command.try_get_matches_from(&words) {
-            Ok(matches) => tool.run(&matches),
+            Ok(matches) => program.run(&matches),
             Err(error) => answer(tool, &error, &words),
         };
     };
     file.put_before(&command, &mut words)?;
     match command.clone().try_get_matches_from(&words) {
-        Ok(matches) => tool.run(&matches),
+        Ok(matches) => program.run(&matches),
         Err(error) => match file.blame(&command, &error) {
             Some(error) => Err(error.into()),
             None => answer(tool, &error, &words),

@@ -14,8 +14,7 @@ use crate::cli::argv;
 use crate::cli::opts::{PasswdCommand, PasswdOptions};
 
 /// Rewrites `words` (program name first) so that clap parses them to the meaning above.
-pub(in crate::cli) fn join(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let words: Vec<OsString> = words.into_iter().collect();
+pub(in crate::cli) fn join(words: Vec<OsString>) -> Vec<OsString> {
     // The words have no options of their own: one description serves all forms.
     let command = PasswdOptions::augment_args(Command::new("midge_passwd"));
     let strict = argv::join(&command, words.iter().cloned());
@@ -99,7 +98,7 @@ mod tests {
     fn joined(line: &str) -> String {
         let words = ["tool"].into_iter().chain(line.split(' ')).map(OsString::from);
         let joined: Vec<_> =
-            join(words).into_iter().map(|word| word.into_string().unwrap()).collect();
+            join(words.collect()).into_iter().map(|word| word.into_string().unwrap()).collect();
         joined[1..].join(" ")
     }
 
