@@ -148,7 +148,7 @@ impl Link {
     }
 
     /// Whether output waits for the stream to take more.
-    #[cfg(feature = "load")]
+    #[cfg(all(feature = "load", target_os = "linux"))]
     pub(crate) fn is_blocked(&self) -> bool {
         self.unsent.is_some()
     }

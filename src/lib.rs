@@ -85,9 +85,12 @@
 //! | `aws-lc-rs` | no | TLS with the aws-lc-rs provider in place of ring |
 //! | `psk` | no | TLS with pre-shared keys, on OpenSSL |
 //! | `srv` | no | DNS SRV lookups, by hickory-resolver |
-//! | `load` | with `cli` | `midge::load`, the engine of the load tester |
-//! | `passwd` | with `cli` | `midge::passwd`, password files |
-//! | `cli` | yes | the command-line tools |
+//! | `load` | with `cli` | `midge::load`, the engine of the load tester; Unix only |
+//! | `passwd` | with `cli` | `midge::passwd`, password files; Unix only |
+//! | `cli` | yes | the command-line tools; Unix only |
+//!
+//! On a system that is not a Unix, depend on it with
+//! `default-features = false, features = ["tls", "websocket", "socks5"]`.
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub)]
 #![cfg_attr(
@@ -104,16 +107,22 @@
 pub mod client;
 pub mod codec;
 pub mod driver;
-#[cfg(feature = "load")]
+#[cfg(all(feature = "load", unix))]
 pub mod load;
 pub mod net;
-#[cfg(feature = "passwd")]
+#[cfg(all(feature = "passwd", unix))]
 pub mod passwd;
 pub mod session;
 
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", unix))]
 #[doc(hidden)]
 pub mod cli;
+
+#[cfg(all(any(feature = "load", feature = "passwd"), not(unix)))]
+compile_error!(
+    "midge: the features `cli`, `load` and `passwd` need a Unix system; elsewhere, depend on it with \
+     `default-features = false, features = [\"tls\", \"websocket\", \"socks5\"]`"
+);
 
 #[doc(inline)]
 pub use crate::client::{

@@ -21,6 +21,7 @@ pub(super) struct Readiness {
 }
 
 /// What a socket is watched for.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Tokio watches every socket"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Watch {
     /// Nothing yet.

@@ -44,8 +44,7 @@ pub(super) fn begin(
     bind: Option<SocketAddr>,
     options: &ConnectOptions,
 ) -> io::Result<Socket> {
-    let socket =
-        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = nonblocking(Domain::for_address(addr))?;
     if options.nodelay {
         socket.set_tcp_nodelay(true)?;
     }
@@ -69,6 +68,18 @@ pub(super) fn begin(
         Err(error) => return Err(error),
     }
     Ok(socket)
+}
+
+fn nonblocking(domain: Domain) -> io::Result<Socket> {
+    // Made so in one system call where there is such a call.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    return Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    {
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
