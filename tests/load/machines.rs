@@ -124,7 +124,7 @@ impl Hosts {
             Command::new("ip").args(["link", "add", &hosts.bridge, "type", "bridge"]).output();
         if !probe.as_ref().is_ok_and(|output| output.status.success()) {
             std::mem::forget(hosts);
-            skip("the right to make network namespaces (root)", "MIDGE_REQUIRE_NAMESPACES");
+            skip("this process may not make network namespaces", "MIDGE_REQUIRE_PRIVILEGES");
             return None;
         }
         let mut hosts = hosts;
@@ -329,7 +329,7 @@ impl Slurm {
     fn start() -> Option<Self> {
         for name in ["munged", "slurmctld", "slurmd", "sbatch"] {
             if which(name).is_none() {
-                skip(name, "MIDGE_REQUIRE_SLURM");
+                skip(&format!("{name} is not installed"), "MIDGE_REQUIRE_SLURM");
                 return None;
             }
         }

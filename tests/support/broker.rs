@@ -238,21 +238,17 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        skip(name, "MIDGE_REQUIRE_BROKERS");
+        skip(&format!("{name} is not installed"), "MIDGE_REQUIRE_BROKERS");
     }
     found
 }
 
-/// Says that a test does not run because something is not installed, or fails if the variable says
-/// that it has to be.
-pub fn skip(name: &str, required_by: &str) {
-    assert!(
-        env::var_os(required_by).is_none(),
-        "{name} is not installed, and {required_by} is set"
-    );
+/// Says that a test does not run and why, or fails if the variable says that it has to.
+pub fn skip(why: &str, required_by: &str) {
+    assert!(env::var_os(required_by).is_none(), "{why}, and {required_by} is set");
     let test = thread::current().name().unwrap_or("a test").to_owned();
     // Not `eprintln!`, which the test harness hides for tests that pass.
-    let text = format!("SKIPPED {test}: {name} is not installed\n");
+    let text = format!("SKIPPED {test}: {why}\n");
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -287,7 +283,7 @@ pub fn python(module: &str) -> Option<Command> {
     };
     let found = interpreters.into_iter().find(|interpreter| has_module(interpreter));
     if found.is_none() {
-        skip(&format!("Python's {module}"), "MIDGE_REQUIRE_BROKERS");
+        skip(&format!("Python's {module} is not installed"), "MIDGE_REQUIRE_BROKERS");
     }
     found.map(Command::new)
 }
