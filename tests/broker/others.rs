@@ -1,17 +1,19 @@
 //! Other brokers than mosquitto: aedes (npm) and ejabberd (Debian), over TCP and WebSocket.
 //!
 //! They are optional: `MIDGE_MORE_BROKERS=1 tests/run` installs them, and then a test fails where
-//! they are missing. What each of them does not have, the client is to find out by itself.
+//! they are missing. What each of them does not have, the client is to find out by itself. Where a
+//! test allows one of them what mosquitto does not do, it says what that broker was seen to send
+//! to a client that is a few lines of Python on a socket: first bytes in hexadecimal, counts of runs.
 
 use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use midge::client::{ConnectError, RequestError};
 use midge::{
-    Client, ClientBuilder, Inbox, QoS, ReasonCode, Reconnect, SubscribeOptions, Version, Will,
+    Client, ClientBuilder, Inbox, QoS, ReasonCode, Reconnect, SubscribeOptions, Subscription,
+    Version, Will,
 };
 use tempfile::TempDir;
 
@@ -22,8 +24,17 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// The variable that makes these brokers required.
 const REQUIRED: &str = "MIDGE_REQUIRE_MORE_BROKERS";
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// 1.2.0, with what it keeps in memory.
+    Aedes,
+    /// 23.01.
+    Ejabberd,
+}
+
 /// A running broker, and how it is reached.
 struct Other {
+    kind: Kind,
     urls: [String; 2],
     versions: &'static [Version],
     username: Option<&'static str>,
@@ -33,6 +44,7 @@ struct Other {
 
 impl Other {
     fn start(
+        kind: Kind,
         versions: &'static [Version],
         username: Option<&'static str>,
         command: impl Fn(&TempDir, u16, u16) -> Command,
@@ -44,7 +56,7 @@ impl Other {
             if let Ok(process) = Process::spawn(&mut command(&dir, port, web), ready) {
                 let urls =
                     [format!("mqtt://127.0.0.1:{port}"), format!("ws://127.0.0.1:{web}/mqtt")];
-                return Other { urls, versions, username, _process: process, _dir: dir };
+                return Other { kind, urls, versions, username, _process: process, _dir: dir };
             }
         }
         panic!("the broker does not start");
@@ -55,7 +67,7 @@ impl Other {
         let directory = env::var_os("MIDGE_AEDES")
             .map_or_else(|| PathBuf::from(ROOT).join("target/aedes"), PathBuf::from);
         if !directory.join("node_modules/aedes").is_dir() {
-            skip("aedes", REQUIRED);
+            skip("aedes is not installed", REQUIRED);
             return None;
         }
         let command = |_: &TempDir, port: u16, web: u16| {
@@ -65,7 +77,7 @@ impl Other {
             command
         };
         let versions = &[Version::V31, Version::V311];
-        Some(Other::start(versions, None, command, "aedes is listening\n"))
+        Some(Other::start(Kind::Aedes, versions, None, command, "aedes is listening\n"))
     }
 
     fn ejabberd() -> Option<Other> {
@@ -77,7 +89,7 @@ impl Other {
             .filter_map(|entry| Some(entry.ok()?.path().join("ebin")))
             .find(|path| path.join("mod_mqtt.beam").is_file());
         let Some(code) = code else {
-            skip("ejabberd", REQUIRED);
+            skip("ejabberd is not installed", REQUIRED);
             return None;
         };
         let command = |dir: &TempDir, port: u16, web: u16| {
@@ -107,16 +119,17 @@ impl Other {
                 .args(["-s", "ejabberd"]);
             command
         };
-        // Whoever logs in does so with the name of the host.
         let versions = &[Version::V311, Version::V5];
-        Some(Other::start(versions, Some("midge@localhost"), command, "for ejabberd_http"))
+        let user = Some("midge@localhost");
+        Some(Other::start(Kind::Ejabberd, versions, user, command, "for ejabberd_http"))
     }
 
     /// A way to the broker: over TCP (0) or WebSocket (1), in this version.
     fn access(&self, transport: usize, version: Version) -> Access {
         let level = version.to_string().replace('.', "");
         let url = self.urls[transport].clone();
-        Access { version, url, prefix: format!("{transport}-{level}"), username: self.username }
+        let prefix = format!("{transport}-{level}");
+        Access { kind: self.kind, version, url, prefix, username: self.username }
     }
 
     /// Runs a test over both transports in each version that the broker has.
@@ -131,6 +144,7 @@ impl Other {
 
 /// One way to the broker, with topics and a client identifier of its own.
 struct Access {
+    kind: Kind,
     version: Version,
     url: String,
     prefix: String,
@@ -188,25 +202,48 @@ async fn messages(access: Access) {
     soon(client.disconnect()).await.unwrap();
 }
 
-/// A retained message comes to whoever subscribes later, until an empty one takes its place.
-async fn retained(access: Access) {
-    let (client, _inbox) = access.connect().await;
-    let topic = access.name("retained");
-    // Both confirm a message before they give it out: who subscribes in between gets it twice.
-    let (watcher, _inbox) = access.connect().await;
-    let mut live = soon(watcher.subscribe(&topic).into_future()).await.unwrap();
-    let kept = client.publish(&*topic, "kept").qos(QoS::AtLeastOnce).retain(true);
-    soon(kept.into_future()).await.unwrap();
-    assert_eq!(soon(live.next()).await.unwrap().payload(), "kept");
-    let mut stream = soon(client.subscribe(&topic).into_future()).await.unwrap();
+/// Takes the next message: its payload, and whether it is a retained one.
+async fn next(stream: &mut Subscription) -> (String, bool) {
     let message = soon(stream.next()).await.unwrap();
-    assert_eq!((message.payload().as_ref(), message.retain()), (&b"kept"[..], true));
-    soon(stream.unsubscribe()).await.unwrap();
-    let cleared = client.publish(&*topic, "").qos(QoS::AtLeastOnce).retain(true);
-    soon(cleared.into_future()).await.unwrap();
+    (String::from_utf8(message.payload().to_vec()).unwrap(), message.retain())
 }
 
-/// The broker keeps messages for a client that is away.
+/// A retained message comes to whoever subscribes later, until an empty one takes its place; those
+/// who are there already get a copy that is not marked as retained [MQTT-3.3.1-9].
+async fn retained(access: Access) {
+    let live = |payload: &str| (payload.to_owned(), false);
+    let kept = ("kept".to_owned(), true);
+    let (client, _inbox) = access.connect().await;
+    let topic = access.name("retained");
+    let (watcher, _inbox) = access.connect().await;
+    let mut watching = soon(watcher.subscribe(&topic).into_future()).await.unwrap();
+    let publish = client.publish(&*topic, "kept").qos(QoS::AtLeastOnce).retain(true);
+    soon(publish.into_future()).await.unwrap();
+    let mut stream = soon(client.subscribe(&topic).into_future()).await.unwrap();
+    let mut first = next(&mut stream).await;
+    // aedes sends PUBACK and gives the message out after that. Who subscribes upon PUBACK got
+    // 9003, 300e, 310e in 89 of 120 runs, 9003, 310e in the others.
+    if access.kind == Kind::Aedes && first == live("kept") {
+        first = next(&mut stream).await;
+    }
+    assert_eq!(first, kept);
+    let mut first = next(&mut watching).await;
+    // ejabberd sends SUBACK and looks for retained messages after that: 9003, 310e, 300e for a
+    // message published after SUBACK, in 1 of 120 runs.
+    if access.kind == Kind::Ejabberd && first == kept {
+        first = next(&mut watching).await;
+    }
+    assert_eq!(first, live("kept"));
+    soon(stream.unsubscribe()).await.unwrap();
+    let clear = client.publish(&*topic, "").qos(QoS::AtLeastOnce).retain(true);
+    soon(clear.into_future()).await.unwrap();
+    assert_eq!(next(&mut watching).await, live(""));
+    let mut stream = soon(client.subscribe(&topic).into_future()).await.unwrap();
+    soon(client.publish(&*topic, "new").qos(QoS::AtLeastOnce).into_future()).await.unwrap();
+    assert_eq!(next(&mut stream).await, live("new"));
+}
+
+/// The broker keeps messages for a client that is away, in the order in which they came.
 async fn resumed(access: Access) {
     let topic = access.name("resumed");
     let (client, _inbox) = connect(access.lasting()).await;
@@ -214,19 +251,33 @@ async fn resumed(access: Access) {
     drop(soon(stream.into_future()).await.unwrap());
     soon(client.disconnect()).await.unwrap();
     let (sender, _inbox) = access.connect().await;
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        soon(sender.publish(&*topic, qos.to_string()).qos(qos).into_future()).await.unwrap();
+    let mut sent = [
+        (QoS::AtLeastOnce, "1".to_owned()),
+        (QoS::ExactlyOnce, "2".to_owned()),
+        (QoS::ExactlyOnce, "3".to_owned()),
+        (QoS::AtLeastOnce, "4".to_owned()),
+    ];
+    for (qos, payload) in &sent {
+        soon(sender.publish(&*topic, payload.clone()).qos(*qos).into_future()).await.unwrap();
     }
     let (client, mut inbox) = connect(access.lasting()).await;
     let info = soon(client.connected()).await.unwrap();
+    // 3.1 knows no such flag: what aedes sends there, 20020100, does not count.
     assert_eq!(info.session_present, access.version != Version::V31);
-    // aedes does not keep their order.
     let mut kept = Vec::new();
-    for _ in 0..2 {
-        kept.push(soon(inbox.next()).await.unwrap().into_payload());
+    for _ in 0..sent.len() {
+        let message = soon(inbox.next()).await.unwrap();
+        assert_eq!((message.topic(), message.retain()), (&*topic, false));
+        kept.push((message.qos(), String::from_utf8(message.into_payload().to_vec()).unwrap()));
     }
-    kept.sort();
-    assert_eq!(kept, ["1", "2"]);
+    // aedes sent a message of QoS 2 (34) before an earlier one of QoS 1 (32) in 47 of 50 runs,
+    // and messages of one quality of service in their order in 100 of 100: more is not asked of a
+    // broker [MQTT-4.6.0-6]. ejabberd kept the whole order in 320 of 320.
+    if access.kind == Kind::Aedes {
+        kept.sort_by_key(|&(qos, _)| qos);
+        sent.sort_by_key(|&(qos, _)| qos);
+    }
+    assert_eq!(kept, sent);
     soon(client.disconnect()).await.unwrap();
     // And forgets it when it is told to.
     let (client, _inbox) = connect(access.lasting().clean_start(true)).await;
@@ -294,7 +345,7 @@ async fn suite(broker: &Other) {
 async fn aedes() {
     let Some(broker) = Other::aedes() else { return };
     suite(&broker).await;
-    // It has no 5.0, and says so in the shape of 3.1.1.
+    // It has no 5.0, and says so in the shape of 3.1.1: 20020001, and the end.
     for transport in 0..2 {
         let (client, _inbox) = broker.access(transport, Version::V5).builder().start().unwrap();
         let error = soon(client.connected()).await.unwrap_err();
@@ -311,8 +362,20 @@ async fn ejabberd() {
     let (client, _inbox) = broker.access(0, Version::V5).connect().await;
     let shared = soon(client.subscribe("$share/group/a").into_future()).await;
     assert!(matches!(shared.unwrap_err(), RequestError::NotSupported("shared subscriptions")));
-    // Nor 3.1.
-    let builder = broker.access(0, Version::V31).builder();
-    let (client, _inbox) = builder.connect_timeout(Duration::from_secs(5)).start().unwrap();
-    soon(client.connected()).await.unwrap_err();
+    // Nor 3.1, nor any place for a client without a user name: 20020001, 20020005, and 2003008700
+    // in 5.0.
+    let (old, denied) = (ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, ReasonCode::NOT_AUTHORIZED);
+    for (version, username, expected) in [
+        (Version::V31, broker.username, old),
+        (Version::V311, None, denied),
+        (Version::V5, None, denied),
+    ] {
+        for transport in 0..2 {
+            let access = Access { username, ..broker.access(transport, version) };
+            let (client, _inbox) = access.builder().start().unwrap();
+            let error = soon(client.connected()).await.unwrap_err();
+            let ConnectError::Refused { reason, .. } = error else { panic!("{error:?}") };
+            assert_eq!(reason, expected);
+        }
+    }
 }
