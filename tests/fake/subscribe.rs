@@ -7,7 +7,7 @@ use midge::{
 };
 
 use crate::support::Script;
-use crate::{accepted, builder, connack, connected, soon};
+use crate::{accepted, builder, connack, connected, settle, soon};
 
 fn filter(text: &str) -> TopicFilter {
     text.try_into().unwrap()
@@ -82,6 +82,7 @@ async fn what_cannot_be_sent_is_refused_with_its_value() {
     assert!(matches!(error, RequestError::Invalid(_)), "{error}");
     let error = soon(client.unsubscribe_many(Vec::new(), Properties::default())).await.unwrap_err();
     assert!(matches!(error, RequestError::Invalid(_)), "{error}");
+    settle(&client, &mut peer).await;
     peer.expect_silence();
 }
 
@@ -98,6 +99,7 @@ async fn what_the_broker_does_not_have_is_not_asked_for() {
         let error = soon(request).await.unwrap_err();
         assert!(matches!(error, RequestError::NotSupported(_)), "{error}");
     }
+    settle(&client, &mut peer).await;
     peer.expect_silence();
 }
 
