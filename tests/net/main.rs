@@ -31,7 +31,7 @@ mod websocket;
 use std::future::Future;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Listens on a free port and hands the first connection to `serve`, whose result can be awaited.
 async fn serve_once<T, Fut>(
@@ -50,10 +50,14 @@ where
     (addr, task)
 }
 
-/// A loopback port on which nothing listens.
+/// A loopback port on which nothing listens, and nothing will: a socket that does not listen holds
+/// it for as long as this process runs.
 fn refusing_addr() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    addr
 }
 
 /// Fails the test rather than to hang.

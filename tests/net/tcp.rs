@@ -11,6 +11,7 @@ use midge::net::{
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
+use super::support::broker::free_port;
 use super::{refusing_addr, serve_once, with_timeout};
 
 /// An address whose connection attempts stay unanswered: its accept queue is full.
@@ -262,7 +263,7 @@ async fn dial_raw(addr: SocketAddr, options: &ConnectOptions) -> tokio::net::Tcp
 async fn dial_connects_from_a_chosen_port_again_and_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), refusing_addr().port());
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port());
     for _ in 0..3 {
         let stream = dial(addr, Some(local), &options()).unwrap().await.unwrap();
         assert_eq!(stream.local_addr(), Some(local));
