@@ -144,11 +144,11 @@ async fn a_shared_subscription_is_shared() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_answered_in_every_version() {
     let Some(broker) = Broker::start() else { return };
-    for version in [Version::V31, Version::V311, Version::V5] {
-        let (server, _inbox) = connect(builder(&broker, version)).await;
+    for (round, version) in [Version::V31, Version::V311, Version::V5].into_iter().enumerate() {
+        let (server, _inbox) = connect(builder(&broker, version).client_id("server")).await;
         let (client, _inbox) = connect(builder(&broker, version)).await;
         let running = tokio::spawn({
             let server = server.clone();
@@ -167,19 +167,17 @@ async fn requests_are_answered_in_every_version() {
                     .await
             }
         });
-        let mut answered = 0;
-        while answered < 10 {
-            let request = client.request(format!("q/{answered}"), answered.to_string());
-            let request = request.qos(QoS::AtLeastOnce).timeout(Duration::from_secs(1));
+        tokio::task::block_in_place(|| {
+            broker.wait_for_log_count("Sending SUBACK to server", round + 1);
+        });
+        for n in 0..10 {
+            let request = client.request(format!("q/{n}"), n.to_string()).qos(QoS::AtLeastOnce);
             let request = match version {
                 Version::V5 => request,
-                _ => request.response_topic(format!("r/{answered}")),
+                _ => request.response_topic(format!("r/{n}")),
             };
-            // The service may not be there yet.
-            if let Ok(response) = soon(request.into_future()).await {
-                assert_eq!(response.payload(), format!("re: {answered}").as_bytes());
-                answered += 1;
-            }
+            let response = soon(request.into_future()).await.unwrap();
+            assert_eq!(response.payload(), format!("re: {n}").as_bytes());
         }
         soon(server.disconnect()).await.unwrap();
         soon(running).await.unwrap().unwrap();
