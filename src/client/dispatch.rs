@@ -347,7 +347,7 @@ impl Dispatch {
 
     /// Ends the streams of filters that are not subscribed any more.
     fn end_routes(&mut self, filters: &[TopicFilter]) {
-        if let Some(requests) = self.shared.requests.get() {
+        if let Some(requests) = self.shared.requests_so_far() {
             filters.iter().for_each(|filter| requests.handle_gone(filter));
         }
         let Some(router) = &mut self.router else { return };
@@ -433,7 +433,7 @@ impl Dispatch {
     /// Tells of the end of a message. Returns the room that it has taken, if it was pending.
     fn told(&mut self, ticket: Ticket, result: Result<Receipt, PublishError>) -> Option<usize> {
         self.hooks.on_publish(ticket, &result);
-        let counters = &self.shared.counters;
+        let counters = self.shared.counters();
         match &result {
             Ok(_) => counters.messages_published.add(1),
             Err(error) => {

@@ -14,11 +14,10 @@ use crate::session::{
 };
 
 use super::OutgoingMessage;
-use super::alike::Alike;
 use super::error::{AuthenticateError, DisconnectError, PublishError, RequestError};
 use super::info::DrainReport;
 use super::message::Message;
-use super::options::{Offline, OutgoingQueue, Overflow};
+use super::options::{Offline, OutgoingQueue, Overflow, Settings};
 use super::router::Route;
 use super::task::now;
 
@@ -104,7 +103,7 @@ pub(super) enum Command {
 /// Collects commands until the driver task takes them.
 pub(super) struct Mailbox {
     state: Mutex<State>,
-    limit: Arc<OutgoingQueue>,
+    settings: Arc<Settings>,
 }
 
 /// What there is beside the commands.
@@ -116,24 +115,25 @@ pub(super) struct Taken {
 }
 
 struct State {
-    commands: Vec<Command>,
     /// Wakes the driver; `None` while it is sure to look again by itself.
     driver: Option<Waker>,
     next_number: u64,
+    /// Absent while nobody has asked for anything since the last ping.
+    load: Option<Box<Load>>,
+    /// Whether the broker has accepted the connection.
+    online: bool,
     reading_paused: bool,
     closed: bool,
     /// No more messages are admitted.
     draining: bool,
-    room: Room,
 }
 
-/// Bounds what is admitted and not finished.
-struct Room {
-    limit: Arc<OutgoingQueue>,
+/// What is asked of the driver, and what is admitted and not finished.
+#[derive(Default)]
+struct Load {
+    commands: Vec<Command>,
     messages: usize,
     bytes: usize,
-    /// Whether the broker has accepted the connection.
-    online: bool,
     /// Who waits for room, in the order of asking.
     waiters: VecDeque<Waiter>,
 }
@@ -170,28 +170,22 @@ pub(super) enum NotAdmitted {
 }
 
 impl Mailbox {
-    pub(super) fn new(limit: OutgoingQueue) -> Mailbox {
-        static LIMIT: Alike<OutgoingQueue> = Alike::new();
-        let limit = LIMIT.share(limit);
-        let room = Room {
-            limit: Arc::clone(&limit),
-            messages: 0,
-            bytes: 0,
+    pub(super) fn new(settings: Arc<Settings>) -> Mailbox {
+        let state = Mutex::new(State {
+            driver: None,
+            next_number: 1,
+            load: None,
             online: false,
-            waiters: VecDeque::new(),
-        };
-        Mailbox {
-            limit,
-            state: Mutex::new(State {
-                commands: Vec::new(),
-                driver: None,
-                next_number: 1,
-                reading_paused: false,
-                closed: false,
-                draining: false,
-                room,
-            }),
-        }
+            reading_paused: false,
+            closed: false,
+            draining: false,
+        });
+        Mailbox { state, settings }
+    }
+
+    /// What the client was set up with.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Sends a command that is bounded otherwise; says whether the driver is still there.
@@ -206,7 +200,7 @@ impl Mailbox {
             return false;
         }
         let command = command(state.next_ticket());
-        Admission { state, freed: None }.send(command);
+        self.admission(state, None).send(command);
         true
     }
 
@@ -214,12 +208,14 @@ impl Mailbox {
     pub(super) fn try_admit(&self, ask: impl Into<Ask>) -> Result<Admission<'_>, NotAdmitted> {
         let ask = ask.into();
         let mut state = self.lock();
-        state.check(ask)?;
-        if !state.room.waiters.is_empty() || !state.room.has(ask.bytes) {
+        let limit = self.limit();
+        state.check(limit, ask)?;
+        let load = state.load();
+        if !load.waiters.is_empty() || !load.has_room(limit, ask.bytes) {
             return Err(NotAdmitted::Full);
         }
-        state.room.take(ask.bytes);
-        Ok(Admission { state, freed: None })
+        load.take_room(ask.bytes);
+        Ok(self.admission(state, None))
     }
 
     /// Makes room for a command, or takes a place in the line for it. `place` must be given to
@@ -232,30 +228,32 @@ impl Mailbox {
     ) -> Poll<Result<Admission<'_>, NotAdmitted>> {
         let ask = ask.into();
         let mut state = self.lock();
-        let first = state.room.waiters.front().map(|waiter| waiter.number);
-        let has_room = first == *place && state.room.has(ask.bytes);
-        let refused = state.check(ask).err().or_else(|| {
-            let refuses = state.room.limit.overflow == Overflow::Refuse;
+        let limit = self.limit();
+        let load = state.load();
+        let first = load.waiters.front().map(|waiter| waiter.number);
+        let has_room = first == *place && load.has_room(limit, ask.bytes);
+        let refused = state.check(limit, ask).err().or_else(|| {
+            let refuses = limit.overflow == Overflow::Refuse;
             (refuses && !has_room).then_some(NotAdmitted::Full)
         });
         if let Some(refused) = refused {
-            let freed = place.take().and_then(|place| state.room.leave(place));
+            let freed = place.take().and_then(|place| state.load().leave(limit, place));
             drop(state);
             freed.inspect(Waker::wake_by_ref);
             return Poll::Ready(Err(refused));
         }
-        let room = &mut state.room;
+        let load = state.load();
         if has_room {
             if place.take().is_some() {
-                room.waiters.pop_front();
+                load.waiters.pop_front();
             }
-            room.take(ask.bytes);
-            let freed = room.next_in_line();
-            return Poll::Ready(Ok(Admission { state, freed }));
+            load.take_room(ask.bytes);
+            let freed = load.next_in_line(limit);
+            return Poll::Ready(Ok(self.admission(state, freed)));
         }
         match place {
             Some(number) => {
-                if let Some(waiter) = room.waiters.iter_mut().find(|w| w.number == *number) {
+                if let Some(waiter) = load.waiters.iter_mut().find(|w| w.number == *number) {
                     waiter.waker.clone_from(cx.waker());
                 }
             }
@@ -263,7 +261,7 @@ impl Mailbox {
                 let number = state.next_number();
                 *place = Some(number);
                 let waker = cx.waker().clone();
-                state.room.waiters.push_back(Waiter { number, ask, waker });
+                state.load().waiters.push_back(Waiter { number, ask, waker });
                 if ask.deadline.is_some() {
                     // The driver watches the time.
                     let driver = state.driver.take();
@@ -277,24 +275,25 @@ impl Mailbox {
 
     /// Gives up a place in the line.
     pub(super) fn leave(&self, place: u64) {
-        let next = self.lock().room.leave(place);
+        let next = self.lock().load().leave(self.limit(), place);
         next.inspect(Waker::wake_by_ref);
     }
 
     /// Takes room that nobody has asked for: that of messages from before.
     pub(super) fn occupy(&self, messages: usize, bytes: usize, next_ticket: Ticket) {
         let mut state = self.lock();
-        state.room.messages += messages;
-        state.room.bytes += bytes;
+        let load = state.load();
+        load.messages += messages;
+        load.bytes += bytes;
         state.next_number = state.next_number.max(next_ticket.get());
     }
 
     /// Takes note whether the broker has accepted the connection.
     pub(super) fn set_online(&self, online: bool) {
         let mut state = self.lock();
-        state.room.online = online;
-        if state.room.limit.offline != Offline::Keep && !online {
-            let all = state.room.wakers(|_| true);
+        state.online = online;
+        if self.limit().offline != Offline::Keep && !online {
+            let all = state.wakers(|_| true);
             drop(state);
             all.into_iter().for_each(Waker::wake);
         }
@@ -304,7 +303,7 @@ impl Mailbox {
     pub(super) fn stop_publishing(&self) {
         let mut state = self.lock();
         state.draining = true;
-        let all = state.room.wakers(|_| true);
+        let all = state.wakers(|_| true);
         drop(state);
         all.into_iter().for_each(Waker::wake);
     }
@@ -312,10 +311,9 @@ impl Mailbox {
     /// Wakes those whose time to wait for room is up, and says when the next one's is.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let state = self.lock();
-        let waiters = state.room.waiters.iter();
-        let deadlines = waiters.filter_map(|waiter| waiter.ask.deadline);
+        let deadlines = state.waiters().filter_map(|waiter| waiter.ask.deadline);
         let next = deadlines.filter(|deadline| *deadline > now).min();
-        let late = state.room.wakers(|ask| ask.deadline.is_some_and(|deadline| deadline <= now));
+        let late = state.wakers(|ask| ask.deadline.is_some_and(|deadline| deadline <= now));
         drop(state);
         late.into_iter().for_each(Waker::wake);
         next
@@ -323,7 +321,7 @@ impl Mailbox {
 
     /// Gives room back: that of `messages` commands with `bytes` together.
     pub(super) fn release(&self, messages: usize, bytes: usize) {
-        let next = self.lock().room.release(messages, bytes);
+        let next = self.lock().load().release(self.limit(), messages, bytes);
         next.inspect(Waker::wake_by_ref);
     }
 
@@ -348,37 +346,49 @@ impl Mailbox {
     pub(super) fn take(&self, cx: &mut Context<'_>, batch: &mut Vec<Command>) -> Taken {
         debug_assert!(batch.is_empty(), "the driver deals with a batch before it takes another");
         let mut state = self.lock();
-        if !state.commands.is_empty() {
-            std::mem::swap(&mut state.commands, batch);
+        if let Some(load) = state.load.as_mut().filter(|load| !load.commands.is_empty()) {
+            std::mem::swap(&mut load.commands, batch);
         }
         if state.driver.is_none() {
             state.driver = Some(cx.waker().clone());
         }
-        let deadlines = state.room.waiters.iter().any(|waiter| waiter.ask.deadline.is_some());
+        let deadlines = state.waiters().any(|waiter| waiter.ask.deadline.is_some());
         Taken { reading_paused: state.reading_paused, deadlines }
     }
 
     /// What was asked of the queue.
-    pub(super) fn limit(&self) -> OutgoingQueue {
-        *self.limit
+    pub(super) fn limit(&self) -> &OutgoingQueue {
+        &self.settings.outgoing
     }
 
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&self) {
-        self.lock().commands.shrink_to_fit();
+        let mut state = self.lock();
+        if state.load.take_if(|load| load.is_empty()).is_none() {
+            state.load.iter_mut().for_each(|load| load.commands.shrink_to_fit());
+        }
     }
 
     /// Refuses everything from here on and returns what nobody will deal with.
     pub(super) fn close(&self) -> Vec<Command> {
         let mut state = self.lock();
         state.closed = true;
-        let waiters = std::mem::take(&mut state.room.waiters);
-        let commands = std::mem::take(&mut state.commands);
+        let load = state.load();
+        let waiters = std::mem::take(&mut load.waiters);
+        let commands = std::mem::take(&mut load.commands);
         drop(state);
         for waiter in waiters {
             waiter.waker.wake();
         }
         commands
+    }
+
+    fn admission<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        freed: Option<Waker>,
+    ) -> Admission<'a> {
+        Admission { state, limit: self.limit(), freed }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -390,6 +400,7 @@ impl Mailbox {
 /// Room that was made for one command; the lock is held until it is sent.
 pub(super) struct Admission<'a> {
     state: MutexGuard<'a, State>,
+    limit: &'a OutgoingQueue,
     /// Who is next in line, with room left.
     freed: Option<Waker>,
 }
@@ -402,14 +413,14 @@ impl Admission<'_> {
 
     /// Gives the room back again.
     pub(super) fn give_back(mut self, bytes: usize) {
-        let next = self.state.room.release(1, bytes);
+        let next = self.state.load().release(self.limit, 1, bytes);
         drop(self.state);
         next.or(self.freed).inspect(Waker::wake_by_ref);
     }
 
     #[inline]
     pub(super) fn send(mut self, command: Command) {
-        self.state.commands.push(command);
+        self.state.load().commands.push(command);
         let driver = self.state.driver.take();
         drop(self.state);
         driver.inspect(Waker::wake_by_ref);
@@ -427,17 +438,30 @@ impl State {
     fn next_ticket(&mut self) -> Ticket {
         Ticket::new(self.next_number())
     }
-}
 
-impl State {
+    fn load(&mut self) -> &mut Load {
+        self.load.get_or_insert_default()
+    }
+
+    /// Who waits for room, in the order of asking.
+    fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.load.iter().flat_map(|load| &load.waiters)
+    }
+
+    /// Those whose turn it is to look again, to be woken once the lock is no longer held.
+    fn wakers(&self, wanted: impl Fn(&Ask) -> bool) -> Vec<Waker> {
+        let waiters = self.waiters().filter(|waiter| wanted(&waiter.ask));
+        waiters.map(|waiter| waiter.waker.clone()).collect()
+    }
+
     /// Whether a command may be admitted if there is room.
-    fn check(&self, ask: Ask) -> Result<(), NotAdmitted> {
-        let refused_offline = ask.qos.is_some_and(|qos| self.room.limit.offline.refuses(qos));
+    fn check(&self, limit: &OutgoingQueue, ask: Ask) -> Result<(), NotAdmitted> {
+        let refused_offline = ask.qos.is_some_and(|qos| limit.offline.refuses(qos));
         if self.closed || self.draining && ask.qos.is_some() {
             Err(NotAdmitted::Closed)
         } else if ask.deadline.is_some_and(|deadline| deadline <= now()) {
             Err(NotAdmitted::Expired)
-        } else if refused_offline && !self.room.online {
+        } else if refused_offline && !self.online {
             Err(NotAdmitted::Offline)
         } else {
             Ok(())
@@ -445,43 +469,42 @@ impl State {
     }
 }
 
-impl Room {
+impl Load {
+    /// Whether nothing would be lost with it.
+    fn is_empty(&self) -> bool {
+        self.messages == 0 && self.commands.is_empty() && self.waiters.is_empty()
+    }
+
     /// Whether `bytes` more are within the limit. What is larger than the limit is let in alone.
     ///
     /// Where the oldest message makes room, it is the driver that finds it: until its turn comes,
     /// as much again is let in.
-    fn has(&self, bytes: usize) -> bool {
-        let times = if self.limit.overflow == Overflow::DropOldest { 2 } else { 1 };
+    fn has_room(&self, limit: &OutgoingQueue, bytes: usize) -> bool {
+        let times = if limit.overflow == Overflow::DropOldest { 2 } else { 1 };
         self.messages == 0
-            || self.messages < self.limit.messages.saturating_mul(times)
-                && self.bytes.saturating_add(bytes) <= self.limit.bytes.saturating_mul(times)
+            || self.messages < limit.messages.saturating_mul(times)
+                && self.bytes.saturating_add(bytes) <= limit.bytes.saturating_mul(times)
     }
 
-    fn release(&mut self, messages: usize, bytes: usize) -> Option<Waker> {
+    fn release(&mut self, limit: &OutgoingQueue, messages: usize, bytes: usize) -> Option<Waker> {
         self.messages = self.messages.saturating_sub(messages);
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.next_in_line()
+        self.next_in_line(limit)
     }
 
-    fn leave(&mut self, place: u64) -> Option<Waker> {
+    fn leave(&mut self, limit: &OutgoingQueue, place: u64) -> Option<Waker> {
         self.waiters.retain(|waiter| waiter.number != place);
-        self.next_in_line()
+        self.next_in_line(limit)
     }
 
-    /// Those whose turn it is to look again, to be woken once the lock is no longer held.
-    fn wakers(&self, wanted: impl Fn(&Ask) -> bool) -> Vec<Waker> {
-        let waiters = self.waiters.iter().filter(|waiter| wanted(&waiter.ask));
-        waiters.map(|waiter| waiter.waker.clone()).collect()
-    }
-
-    fn take(&mut self, bytes: usize) {
+    fn take_room(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    fn next_in_line(&self) -> Option<Waker> {
+    fn next_in_line(&self, limit: &OutgoingQueue) -> Option<Waker> {
         let next = self.waiters.front()?;
-        self.has(next.ask.bytes).then(|| next.waker.clone())
+        self.has_room(limit, next.ask.bytes).then(|| next.waker.clone())
     }
 }
 
@@ -490,7 +513,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use super::super::options::StreamLimits;
     use super::*;
+    use crate::codec::Version;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -530,8 +555,13 @@ mod tests {
         }
     }
 
+    fn with_limit(outgoing: OutgoingQueue) -> Mailbox {
+        let streams = StreamLimits { messages: 1, bytes: 1 };
+        Mailbox::new(Arc::new(Settings { version: Version::V311, outgoing, streams }))
+    }
+
     fn mailbox(messages: usize, bytes: usize) -> Mailbox {
-        Mailbox::new(OutgoingQueue { messages, bytes, ..OutgoingQueue::default() })
+        with_limit(OutgoingQueue { messages, bytes, ..OutgoingQueue::default() })
     }
 
     fn try_admit(mailbox: &Mailbox, bytes: usize) -> Result<(), NotAdmitted> {
@@ -633,7 +663,7 @@ mod tests {
     #[test]
     fn nobody_is_woken_with_the_lock_held() {
         let limit = OutgoingQueue { messages: 1, offline: Offline::Refuse, ..Default::default() };
-        let mailbox = Arc::new(Mailbox::new(limit));
+        let mailbox = Arc::new(with_limit(limit));
         mailbox.set_online(true);
         assert_eq!(try_admit(&mailbox, 1), Ok(()));
         let waker = Arc::new(Eager(Arc::clone(&mailbox))).into();

@@ -403,7 +403,7 @@ impl Client {
 
     /// Returns the counters as they are.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.stats()
+        self.shared.stats()
     }
 
     /// Returns a handle that does not keep the client alive, as hooks get it.

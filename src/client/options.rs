@@ -3,7 +3,6 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,10 +26,7 @@ use super::callbacks::{HookCaller, HookSet};
 use super::dialing::{Dialing, Plan};
 use super::error::BuildError;
 use super::handle::Handle;
-use super::info::{Counters, State};
-use super::mailbox::Mailbox;
 use super::shared::Shared;
-use super::state::StateCell;
 use super::store_file::FileStore;
 use super::stream::{Inbox, Queue, Slow};
 use super::task::{Task, now};
@@ -187,8 +183,16 @@ impl Default for OutgoingQueue {
     }
 }
 
+/// What the handles of a client go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) version: Version,
+    pub(super) outgoing: OutgoingQueue,
+    pub(super) streams: StreamLimits,
+}
+
 /// Bounds each stream of received messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamLimits {
     pub(super) messages: usize,
     pub(super) bytes: usize,
@@ -534,16 +538,12 @@ impl ClientBuilder {
             None => (None, None),
         };
 
-        let shared = Arc::new(Shared {
-            mailbox: Mailbox::new(self.outgoing),
-            state: StateCell::new(State::Connecting { attempt: 1 }),
-            counters: Counters::default(),
-            stream_limits: self.stream_limits,
+        let settings = Settings {
             version: config.version,
-            store,
-            requests: OnceLock::new(),
-            clients: AtomicUsize::new(0),
-        });
+            outgoing: self.outgoing,
+            streams: self.stream_limits,
+        };
+        let shared = Arc::new(Shared::new(SETTINGS.share(settings), store));
         let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
         let handle = Handle { shared: Arc::clone(&shared) };
         let delays = match self.reconnect {
@@ -584,6 +584,7 @@ impl ClientBuilder {
 /// What clients of the same settings share.
 static CONFIG: Alike<Config> = Alike::new();
 static PLAN: Alike<Plan> = Alike::new();
+static SETTINGS: Alike<Settings> = Alike::new();
 
 /// The defaults, which all clients that have them share.
 fn default_connect_options(version: Version) -> Arc<ConnectOptions> {

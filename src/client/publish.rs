@@ -416,10 +416,10 @@ fn ask(message: &OutgoingMessage, deadline: Option<Instant>) -> Ask {
 
 /// Checks what can be known of a message before the broker is asked.
 fn check(shared: &Shared, message: &OutgoingMessage) -> Result<(), EnqueueError> {
-    message.check(shared.version)?;
+    message.check(shared.settings().version)?;
     // Topic names are valid and fit; only 3.1 has a tighter bound, and only large packets none.
-    if shared.version == Version::V31 || message.queued_bytes() > CERTAIN_TO_FIT {
-        message.encoded_len(shared.version)?;
+    if shared.settings().version == Version::V31 || message.queued_bytes() > CERTAIN_TO_FIT {
+        message.encoded_len(shared.settings().version)?;
     }
     Ok(())
 }

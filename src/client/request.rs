@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
 
     async fn ask(self) -> Result<Message, ResponseError> {
         let message = self.message?;
-        let v5 = self.shared.version == Version::V5;
+        let v5 = self.shared.settings().version == Version::V5;
         match self.response_topic.transpose()? {
             None if v5 => ask(self.shared, message, self.timeout).await,
             None => Err(ResponseError::NoResponseTopic),
@@ -141,7 +141,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    fn new() -> Requests {
+    pub(super) fn new() -> Requests {
         Requests {
             random: RandomState::new(),
             next_number: AtomicU64::new(0),
@@ -222,7 +222,7 @@ async fn ask(
     mut message: OutgoingMessage,
     timeout: Duration,
 ) -> Result<Message, ResponseError> {
-    let requests = shared.requests.get_or_init(|| Box::new(Requests::new()));
+    let requests = shared.requests();
     let topic = requests.established(shared).await?;
     let correlation = requests.correlation();
     describe(&mut message, topic, &correlation)?;
@@ -239,8 +239,8 @@ async fn ask_at(
     topic: TopicName,
     timeout: Duration,
 ) -> Result<Message, ResponseError> {
-    let v5 = shared.version == Version::V5;
-    let requests = shared.requests.get_or_init(|| Box::new(Requests::new()));
+    let v5 = shared.settings().version == Version::V5;
+    let requests = shared.requests();
     let correlation = requests.correlation();
     if v5 {
         describe(&mut message, &topic, &correlation)?;

@@ -1,15 +1,13 @@
 //! What the handles and the driver task of one client share.
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
-use crate::codec::Version;
-
 use super::error::ConnectError;
-use super::info::{CloseReason, ConnectInfo, Counters, State};
+use super::info::{CloseReason, ConnectInfo, Counter, Counters, State, Stats};
 use super::mailbox::Mailbox;
-use super::options::StreamLimits;
+use super::options::Settings;
 use super::request::Requests;
 use super::state::StateCell;
 use super::store_file::Store;
@@ -17,17 +15,60 @@ use super::store_file::Store;
 pub(super) struct Shared {
     pub(super) mailbox: Mailbox,
     pub(super) state: StateCell,
-    pub(super) counters: Counters,
-    pub(super) stream_limits: StreamLimits,
-    pub(super) version: Version,
     pub(super) store: Option<Store>,
-    /// Absent before the first request.
-    pub(super) requests: OnceLock<Box<Requests>>,
+    /// How many connections the broker has accepted.
+    pub(super) connects: Counter,
+    /// Absent while there is nothing to count but connections.
+    used: OnceLock<Box<Used>>,
     /// How many [`Client`](super::Client)s there are: the task ends after the last one.
-    pub(super) clients: AtomicUsize,
+    pub(super) clients: AtomicU32,
+}
+
+/// What a client has once it does more than to keep a connection.
+#[derive(Default)]
+struct Used {
+    counters: Counters,
+    /// Absent before the first request.
+    requests: OnceLock<Requests>,
 }
 
 impl Shared {
+    pub(super) fn new(settings: Arc<Settings>, store: Option<Store>) -> Shared {
+        Shared {
+            mailbox: Mailbox::new(settings),
+            state: StateCell::new(State::Connecting { attempt: 1 }),
+            store,
+            connects: Counter::default(),
+            used: OnceLock::new(),
+            clients: AtomicU32::new(0),
+        }
+    }
+
+    /// What the client was set up with.
+    pub(super) fn settings(&self) -> &Settings {
+        self.mailbox.settings()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.used.get_or_init(Box::default).counters
+    }
+
+    /// The counters as they are.
+    pub(super) fn stats(&self) -> Stats {
+        let stats = self.used.get().map(|used| used.counters.stats());
+        Stats { connects: self.connects.value(), ..stats.unwrap_or_default() }
+    }
+
+    /// What the requests have between them, from the first one on.
+    pub(super) fn requests(&self) -> &Requests {
+        self.used.get_or_init(Box::default).requests.get_or_init(Requests::new)
+    }
+
+    /// The same, if there was a request.
+    pub(super) fn requests_so_far(&self) -> Option<&Requests> {
+        self.used.get()?.requests.get()
+    }
+
     /// Whether a message is durable only some time after it was stored.
     pub(super) fn waits_for_disk(&self) -> bool {
         self.store.as_ref().is_some_and(Store::waits_for_disk)

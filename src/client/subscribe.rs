@@ -57,7 +57,7 @@ impl<'a> Subscribe<'a> {
             keep: false,
             acks: Acks::default(),
             slow: Slow::default(),
-            limits: shared.stream_limits,
+            limits: shared.settings().streams,
         }
     }
 

@@ -380,7 +380,7 @@ impl Task {
                     && self.dispatch.shared.mailbox.limit().offline.refuses(message.qos);
                 self.dispatch.await_publish(ticket, message.queued_bytes(), expiry, done);
                 self.publish(now, ticket, message);
-                let limit = self.dispatch.shared.mailbox.limit();
+                let limit = *self.dispatch.shared.mailbox.limit();
                 // It was admitted while there was a connection.
                 if refused_offline
                     && let Some(message) = self.dispatch.take_back(&mut self.session, ticket)

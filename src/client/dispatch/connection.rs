@@ -154,7 +154,7 @@ impl Dispatch {
             let kept = if info.session_present { ", the session was kept" } else { "" };
             format!("connected as {:?}{kept}", info.client_id)
         });
-        self.shared.counters.connects.add(1);
+        self.shared.connects.add(1);
         self.hooks.on_connect(&info);
         self.shared.state.set(State::Connected(info));
     }

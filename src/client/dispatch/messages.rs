@@ -19,14 +19,14 @@ impl session::Inbox for Dispatch {
         }
         let publish = &received.publish;
         tracing::trace!(topic = publish.topic, qos = u8::from(publish.qos), "message received");
-        self.shared.counters.messages_received.add(1);
+        self.shared.counters().messages_received.add(1);
         let message = MessageRef::new(publish);
         if let Some(responses) = &mut self.responses
             && let Some(claimed) = responses.handle(&message)
         {
             if claimed == Claimed::Unwanted {
                 tracing::debug!("a response that nobody waits for");
-                self.shared.counters.messages_unclaimed.add(1);
+                self.shared.counters().messages_unclaimed.add(1);
             }
             return Verdict::Ack;
         }
@@ -50,13 +50,13 @@ impl Dispatch {
         let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
             Pushed::Abandoned => false,
             Pushed::Overrun { dropped } => {
-                shared.counters.messages_dropped.add(dropped);
+                shared.counters().messages_dropped.add(dropped);
                 missing |= dropped == 0;
                 connection.incidents().overrun = true;
                 true
             }
             Pushed::Kept { dropped, overfull: is_overfull } => {
-                shared.counters.messages_dropped.add(dropped);
+                shared.counters().messages_dropped.add(dropped);
                 if is_overfull {
                     let overfull = &mut rare.get_or_insert_default().overfull;
                     if !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
@@ -73,7 +73,7 @@ impl Dispatch {
         }
         let wanted = claimed || keep(inbox, owned);
         if !wanted {
-            shared.counters.messages_unclaimed.add(1);
+            shared.counters().messages_unclaimed.add(1);
         }
         if newly_full {
             const FULL: &str = "a stream is full: reading stops until its consumer catches up";

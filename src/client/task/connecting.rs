@@ -156,7 +156,7 @@ impl Task {
         let decision = match outcome {
             Outcome::Stopped => return ControlFlow::Break(self.stopped()),
             Outcome::ConnectFailed(error) => {
-                self.dispatch.shared.counters.connect_failures.add(1);
+                self.dispatch.shared.counters().connect_failures.add(1);
                 let planned = self.dialing.handle_failure(&error);
                 let delay = self.dispatch.hooks.on_retry(Failure::Connect(&error), planned);
                 tracing::warn!(error = %chain(&error), ?delay, "could not connect");
