@@ -39,7 +39,6 @@ pub(super) struct Dispatch {
     pending: Outstanding<Pending>,
     /// Absent while there is no subscription with a stream.
     router: Option<Box<Router>>,
-    inbox: Arc<Queue>,
     /// Absent before the first request.
     pub(super) responses: Option<Box<Responses>>,
     /// What few clients need; absent while there is nothing in it.
@@ -105,6 +104,8 @@ type RequestWaiter = Option<oneshot::Sender<Result<SubscribeReceipt, RequestErro
 struct Rare {
     /// Queues with more in them than they are meant for.
     overfull: Vec<Arc<Queue>>,
+    /// The inbox has more in it than it is meant for.
+    inbox_overfull: bool,
     flushes: Vec<Flush>,
     /// The messages that end at a certain time, by that time.
     expiries: BTreeSet<(Instant, Ticket)>,
@@ -118,12 +119,26 @@ struct Rare {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.overfull.is_empty()
+        !self.is_overfull()
             && self.flushes.is_empty()
             && self.expiries.is_empty()
             && self.unheard_count == 0
             && self.store_retry.is_none()
             && self.drain.is_none()
+    }
+
+    /// Whether a queue has more in it than it is meant for.
+    fn is_overfull(&self) -> bool {
+        self.inbox_overfull || !self.overfull.is_empty()
+    }
+
+    /// Takes note of a stream with more in it than it is meant for, if that was not known.
+    fn note_overfull(&mut self, queue: &Arc<Queue>) -> bool {
+        let known = self.overfull.iter().any(|known| Arc::ptr_eq(known, queue));
+        if !known {
+            self.overfull.push(Arc::clone(queue));
+        }
+        !known
     }
 }
 
@@ -166,13 +181,12 @@ struct Flush {
 }
 
 impl Dispatch {
-    pub(super) fn new(shared: Arc<Shared>, hooks: HookCaller, inbox: Arc<Queue>) -> Dispatch {
+    pub(super) fn new(shared: Arc<Shared>, hooks: HookCaller) -> Dispatch {
         Dispatch {
             shared,
             hooks,
             pending: Outstanding::default(),
             router: None,
-            inbox,
             responses: None,
             rare: None,
             connection: Connection::default(),
@@ -394,6 +408,7 @@ impl Dispatch {
     pub(super) fn settle(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.overfull.retain(|queue| queue.is_overfull());
+            rare.inbox_overfull &= self.shared.inbox.is_overfull();
             if rare.is_empty() {
                 self.rare = None;
             }
@@ -406,12 +421,12 @@ impl Dispatch {
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&mut self) {
         self.pending.shrink();
-        self.inbox.shrink();
+        self.shared.inbox.shrink();
     }
 
     /// Lets all streams run out.
     pub(super) fn end_streams(&mut self) {
-        self.inbox.end();
+        self.shared.inbox.end();
         self.responses = None;
         for route in self.router.take().into_iter().flat_map(|router| router.into_routes()) {
             route.queue.end();
@@ -579,8 +594,7 @@ impl LinkInbox for Dispatch {
     fn wants_input(&self) -> bool {
         // Without its CONNACK a connection would be given up.
         self.connection.accepted_at().is_none()
-            || !self.reading_paused
-                && self.rare.as_ref().is_none_or(|rare| rare.overfull.is_empty())
+            || !self.reading_paused && self.rare.as_ref().is_none_or(|rare| !rare.is_overfull())
     }
 
     fn poll_stored(&mut self, cx: &mut Context<'_>) -> bool {

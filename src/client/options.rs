@@ -28,7 +28,7 @@ use super::error::BuildError;
 use super::handle::Handle;
 use super::shared::Shared;
 use super::store_file::FileStore;
-use super::stream::{Inbox, Queue, Slow};
+use super::stream::{Bounds, Inbox, Slow};
 use super::task::{Task, now};
 
 /// Sets up a [`Client`].
@@ -543,8 +543,9 @@ impl ClientBuilder {
             outgoing: self.outgoing,
             streams: self.stream_limits,
         };
-        let shared = Arc::new(Shared::new(SETTINGS.share(settings), store));
-        let inbox = Arc::new(Queue::new(self.stream_limits, self.acks, self.slow));
+        let inbox = Bounds { limits: self.stream_limits, acks: self.acks, slow: self.slow };
+        let shared = Shared::new(SETTINGS.share(settings), INBOX.share(inbox), store);
+        let shared = Arc::new(shared);
         let handle = Handle { shared: Arc::clone(&shared) };
         let delays = match self.reconnect {
             Reconnect::Never => None,
@@ -570,14 +571,13 @@ impl ClientBuilder {
             Arc::clone(&shared),
             session,
             HookCaller::new(self.hooks, handle),
-            Arc::clone(&inbox),
             Dialing::new(PLAN.share(plan), random.hash_one("backoff")),
         );
         if let Some(restored) = restored {
             task.await_restored(&restored);
         }
         task.spawn(&runtime);
-        Ok((Client::new(shared), Inbox::new(inbox)))
+        Ok((Client::new(Arc::clone(&shared)), Inbox::new(shared)))
     }
 }
 
@@ -585,6 +585,7 @@ impl ClientBuilder {
 static CONFIG: Alike<Config> = Alike::new();
 static PLAN: Alike<Plan> = Alike::new();
 static SETTINGS: Alike<Settings> = Alike::new();
+static INBOX: Alike<Bounds> = Alike::new();
 
 /// The defaults, which all clients that have them share.
 fn default_connect_options(version: Version) -> Arc<ConnectOptions> {

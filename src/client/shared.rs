@@ -11,10 +11,13 @@ use super::options::Settings;
 use super::request::Requests;
 use super::state::StateCell;
 use super::store_file::Store;
+use super::stream::{Bounds, Queue};
 
 pub(super) struct Shared {
     pub(super) mailbox: Mailbox,
     pub(super) state: StateCell,
+    /// What no subscription claims.
+    pub(super) inbox: Queue,
     pub(super) store: Option<Store>,
     /// How many connections the broker has accepted.
     pub(super) connects: Counter,
@@ -33,10 +36,11 @@ struct Used {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Arc<Settings>, store: Option<Store>) -> Shared {
+    pub(super) fn new(settings: Arc<Settings>, inbox: Arc<Bounds>, store: Option<Store>) -> Shared {
         Shared {
             mailbox: Mailbox::new(settings),
             state: StateCell::new(State::Connecting { attempt: 1 }),
+            inbox: Queue::new(inbox),
             store,
             connects: Counter::default(),
             used: OnceLock::new(),

@@ -18,6 +18,7 @@ use crate::codec::QoS;
 use super::acks::{AckHandle, Acks, Held};
 use super::message::Message;
 use super::options::StreamLimits;
+use super::shared::Shared;
 
 /// Yields the messages that no [`Subscription`](super::Subscription) claimed.
 ///
@@ -29,14 +30,14 @@ use super::options::StreamLimits;
 /// A QoS 1 or 2 message is acknowledged when [`next`](Self::next) yields it, or as
 /// [`ClientBuilder::acks`](super::ClientBuilder::acks) says. Of QoS 0 the oldest are dropped when
 /// the inbox is full, and the next message tells how many ([`Message::lagged`]).
-#[derive(Debug)]
 pub struct Inbox {
-    consumer: Consumer,
+    /// The queue is in it.
+    shared: Arc<Shared>,
 }
 
 impl Inbox {
-    pub(super) fn new(queue: Arc<Queue>) -> Inbox {
-        Inbox { consumer: Consumer::new(queue) }
+    pub(super) fn new(shared: Arc<Shared>) -> Inbox {
+        Inbox { shared }
     }
 
     /// Waits for the next message; `None` when the client has ended and all messages are taken.
@@ -45,17 +46,29 @@ impl Inbox {
     ///
     /// Dropping the future loses no message.
     pub async fn next(&mut self) -> Option<Message> {
-        self.consumer.next().await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// Polls for the next message, for those who write a `Future` or `Stream` by hand.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.consumer.poll_next(cx)
+        self.shared.inbox.poll_next(cx)
     }
 
     /// Takes the next message if there is one.
     pub fn try_next(&mut self) -> Option<Message> {
-        self.consumer.try_next()
+        self.shared.inbox.try_next()
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.shared.inbox.abandon(false);
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("queue", &self.shared.inbox).finish()
     }
 }
 
@@ -77,46 +90,17 @@ impl Consumer {
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let mut state = self.queue.lock();
-        if let Some(message) = self.queue.take(&mut state) {
-            drop(state);
-            return Poll::Ready(Some(self.queue.hand_out(message)));
-        }
-        if state.ended {
-            return Poll::Ready(None);
-        }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
+        self.queue.poll_next(cx)
     }
 
     pub(super) fn try_next(&mut self) -> Option<Message> {
-        let message = self.queue.take(&mut self.queue.lock());
-        message.map(|message| self.queue.hand_out(message))
+        self.queue.try_next()
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        state.abandoned = true;
-        let was_over = self.queue.is_over(&state);
-        let lanes = state.lanes.take().unwrap_or_default();
-        state.bytes = 0;
-        drop(state);
-        // Their acknowledgements go to the mailbox, which has a lock of its own.
-        for entry in lanes.droppable.into_iter().chain(lanes.held) {
-            if was_over && let Some(handle) = &entry.message.ack {
-                handle.made_room();
-            }
-            match entry.message.ack {
-                Some(handle) if self.is_final || self.queue.acks == Acks::OnTake => handle.ack(),
-                Some(handle) => handle.forget(),
-                None => {}
-            }
-        }
+        self.queue.abandon(self.is_final);
     }
 }
 
@@ -147,20 +131,22 @@ pub enum Slow {
 
 /// Waits, bounded, for its consumer.
 pub(super) struct Queue {
-    max_messages: usize,
-    max_bytes: usize,
-    acks: Acks,
-    slow: Slow,
+    bounds: Arc<Bounds>,
     state: Mutex<State>,
+}
+
+/// What a queue is meant for, and what happens beyond that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) limits: StreamLimits,
+    pub(super) acks: Acks,
+    pub(super) slow: Slow,
 }
 
 #[derive(Default)]
 struct State {
-    /// Absent until a message comes.
+    /// Absent until a message comes, and again after the next ping.
     lanes: Option<Box<Lanes>>,
-    next_serial: u64,
-    bytes: usize,
-    lagged: u64,
     /// No more will come.
     ended: bool,
     /// The consumer is gone.
@@ -174,6 +160,10 @@ struct Lanes {
     droppable: VecDeque<Entry>,
     /// What may not.
     held: VecDeque<Entry>,
+    next_serial: u64,
+    bytes: usize,
+    /// How many messages were dropped that nobody was told of; none once all are taken.
+    lagged: u64,
 }
 
 struct Entry {
@@ -200,14 +190,55 @@ pub(super) enum Pushed {
 }
 
 impl Queue {
-    pub(super) fn new(limits: StreamLimits, acks: Acks, slow: Slow) -> Queue {
-        let StreamLimits { messages, bytes } = limits;
-        Queue { max_messages: messages, max_bytes: bytes, acks, slow, state: Mutex::default() }
+    pub(super) fn new(bounds: Arc<Bounds>) -> Queue {
+        Queue { bounds, state: Mutex::default() }
     }
 
     /// When its messages are acknowledged.
     pub(super) fn acks(&self) -> Acks {
-        self.acks
+        self.bounds.acks
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut state = self.lock();
+        if let Some(message) = self.take(&mut state) {
+            drop(state);
+            return Poll::Ready(Some(self.hand_out(message)));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn try_next(&self) -> Option<Message> {
+        let message = self.take(&mut self.lock());
+        message.map(|message| self.hand_out(message))
+    }
+
+    /// The consumer is gone. If that `is_final`, nobody will ever want what is left, so that it is
+    /// acknowledged.
+    fn abandon(&self, is_final: bool) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        let was_over = self.is_over(&state);
+        let lanes = state.lanes.take().unwrap_or_default();
+        drop(state);
+        // Their acknowledgements go to the mailbox, which has a lock of its own.
+        for entry in lanes.droppable.into_iter().chain(lanes.held) {
+            if was_over && let Some(handle) = &entry.message.ack {
+                handle.made_room();
+            }
+            match entry.message.ack {
+                Some(handle) if is_final || self.acks() == Acks::OnTake => handle.ack(),
+                Some(handle) => handle.forget(),
+                None => {}
+            }
+        }
     }
 
     pub(super) fn push(&self, mut message: Message, held: Option<&Arc<Held>>) -> Pushed {
@@ -215,33 +246,33 @@ impl Queue {
         if state.abandoned {
             return Pushed::Abandoned;
         }
+        let Bounds { limits, acks, slow } = *self.bounds;
         let bytes = message.queued_bytes();
-        let full = state.len() >= self.max_messages || state.bytes + bytes > self.max_bytes;
-        if self.slow == Slow::Disconnect && full && state.len() > 0 {
+        let lanes = state.lanes.get_or_insert_default();
+        let full = lanes.len() >= limits.messages || lanes.bytes + bytes > limits.bytes;
+        if slow == Slow::Disconnect && full && lanes.len() > 0 {
             // Nobody holds it, so that it is not acknowledged.
             let dropped = u64::from(held.is_none());
-            state.lagged += dropped;
+            lanes.lagged += dropped;
             return Pushed::Overrun { dropped };
         }
-        message.ack = held.map(|held| AckHandle::new(held.share(), self.acks));
-        let serial = state.next_serial;
-        state.next_serial += 1;
-        state.bytes += bytes;
-        let may_drop = message.qos() == QoS::AtMostOnce || self.slow == Slow::DropOldest;
-        let lanes = state.lanes.get_or_insert_default();
+        message.ack = held.map(|held| AckHandle::new(held.share(), acks));
+        let serial = lanes.next_serial;
+        lanes.next_serial += 1;
+        lanes.bytes += bytes;
+        let may_drop = message.qos() == QoS::AtMostOnce || slow == Slow::DropOldest;
         let lane = if may_drop { &mut lanes.droppable } else { &mut lanes.held };
         lane.push_back(Entry { serial, message });
         let mut dropped = Vec::new();
-        while self.is_over(&state)
-            && state.len() > 1
-            && let Some(Entry { message, .. }) =
-                state.lanes.as_mut().and_then(|lanes| lanes.droppable.pop_front())
+        while lanes.is_over(limits)
+            && lanes.len() > 1
+            && let Some(Entry { message, .. }) = lanes.droppable.pop_front()
         {
-            state.bytes -= message.queued_bytes();
-            state.lagged += 1;
+            lanes.bytes -= message.queued_bytes();
+            lanes.lagged += 1;
             dropped.push(message);
         }
-        let overfull = self.is_over(&state);
+        let overfull = lanes.is_over(limits);
         let waker = state.waker.take();
         drop(state);
         waker.inspect(Waker::wake_by_ref);
@@ -251,10 +282,7 @@ impl Queue {
 
     /// Gives back the memory of a past burst.
     pub(super) fn shrink(&self) {
-        let mut state = self.lock();
-        if state.len() == 0 {
-            state.lanes = None;
-        }
+        self.lock().lanes.take_if(|lanes| lanes.len() == 0);
     }
 
     /// Whether more is held than the queue is meant for.
@@ -266,7 +294,7 @@ impl Queue {
     /// Takes the next message, and says whether the queue is back within its bound with that.
     fn take(&self, state: &mut State) -> Option<(Message, bool)> {
         let was_over = self.is_over(state);
-        let message = state.pop()?;
+        let message = state.lanes.as_mut()?.pop()?;
         Some((message, was_over && !self.is_over(state)))
     }
 
@@ -276,7 +304,7 @@ impl Queue {
         if caught_up && let Some(handle) = &message.ack {
             handle.made_room();
         }
-        if self.acks == Acks::OnTake
+        if self.acks() == Acks::OnTake
             && let Some(handle) = message.ack.take()
         {
             handle.ack();
@@ -294,7 +322,7 @@ impl Queue {
     }
 
     fn is_over(&self, state: &State) -> bool {
-        state.len() > self.max_messages || (state.bytes > self.max_bytes && state.len() > 1)
+        state.lanes.as_ref().is_some_and(|lanes| lanes.is_over(self.bounds.limits))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -307,20 +335,25 @@ impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Queue")
-            .field("messages", &state.len())
-            .field("bytes", &state.bytes)
+            .field("messages", &state.lanes.as_ref().map_or(0, |lanes| lanes.len()))
+            .field("bytes", &state.lanes.as_ref().map_or(0, |lanes| lanes.bytes))
             .finish_non_exhaustive()
     }
 }
 
-impl State {
+impl Lanes {
     fn len(&self) -> usize {
-        self.lanes.as_ref().map_or(0, |lanes| lanes.droppable.len() + lanes.held.len())
+        self.droppable.len() + self.held.len()
+    }
+
+    /// Whether more is held than the queue is meant for.
+    fn is_over(&self, limits: StreamLimits) -> bool {
+        self.len() > limits.messages || (self.bytes > limits.bytes && self.len() > 1)
     }
 
     /// Takes the older of the two lanes' first.
     fn pop(&mut self) -> Option<Message> {
-        let Lanes { droppable, held } = self.lanes.as_deref_mut()?;
+        let Lanes { droppable, held, .. } = self;
         let lane = match (droppable.front(), held.front()) {
             (Some(first), Some(other)) if other.serial < first.serial => held,
             (Some(_), _) => droppable,

@@ -15,6 +15,7 @@ use crate::codec::{
 use crate::session::{SubscribeReceipt, SubscribeRequest, Ticket, UnsubscribeRequest};
 
 use super::acks::Acks;
+use super::alike::Alike;
 use super::error::{InvalidTopic, RequestError};
 use super::handle::{subscribe_bytes, unsubscribe_bytes};
 use super::mailbox::{Command, NotAdmitted};
@@ -22,7 +23,7 @@ use super::message::Message;
 use super::options::StreamLimits;
 use super::router::Route;
 use super::shared::Shared;
-use super::stream::{Consumer, Queue, Slow};
+use super::stream::{Bounds, Consumer, Queue, Slow};
 
 /// A subscription about to be made.
 ///
@@ -150,7 +151,9 @@ impl<'a> Subscribe<'a> {
         }
         let request =
             SubscribeRequest { filters: vec![(filter.clone(), self.options)], properties };
-        let queue = Arc::new(Queue::new(self.limits, self.acks, self.slow));
+        static BOUNDS: Alike<Bounds> = Alike::new();
+        let bounds = Bounds { limits: self.limits, acks: self.acks, slow: self.slow };
+        let queue = Arc::new(Queue::new(BOUNDS.share(bounds)));
         let consumer = Consumer::new(Arc::clone(&queue));
         let (done, answer) = oneshot::channel();
         let ticket = send(self.shared, subscribe_bytes(&request), |ticket| {

@@ -37,7 +37,6 @@ use super::mailbox::Command;
 use super::options::{Offline, OutgoingQueue, Overflow};
 use super::shared::Shared;
 use super::store_file::{Restored, Store, StoreError};
-use super::stream::Queue;
 use connecting::{Outcome, Served};
 
 /// Runs one client.
@@ -76,12 +75,11 @@ impl Task {
         shared: Arc<Shared>,
         session: Session,
         hooks: HookCaller,
-        inbox: Arc<Queue>,
         dialing: Dialing,
     ) -> Task {
         Task {
             session,
-            dispatch: Dispatch::new(shared, hooks, inbox),
+            dispatch: Dispatch::new(shared, hooks),
             dialing,
             timer: None,
             farewell: None,

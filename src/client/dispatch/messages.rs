@@ -45,33 +45,38 @@ impl Dispatch {
         let held = ack.map(|handle| Held::new(handle, Arc::clone(&self.shared)));
         // Somebody should have it and cannot: it stays with the broker.
         let mut missing = false;
-        let Dispatch { hooks, router, inbox, rare, connection, shared, .. } = self;
-        let mut newly_full = false;
-        let mut keep = |queue: &Arc<Queue>, message| match queue.push(message, held.as_ref()) {
-            Pushed::Abandoned => false,
+        let Dispatch { hooks, router, rare, connection, shared, .. } = self;
+        // Whether more is held than the queue is meant for, if it takes the message.
+        let mut keep = |queue: &Queue, message| match queue.push(message, held.as_ref()) {
+            Pushed::Abandoned => None,
             Pushed::Overrun { dropped } => {
                 shared.counters().messages_dropped.add(dropped);
                 missing |= dropped == 0;
                 connection.incidents().overrun = true;
-                true
+                Some(false)
             }
-            Pushed::Kept { dropped, overfull: is_overfull } => {
+            Pushed::Kept { dropped, overfull } => {
                 shared.counters().messages_dropped.add(dropped);
-                if is_overfull {
-                    let overfull = &mut rare.get_or_insert_default().overfull;
-                    if !overfull.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                        overfull.push(Arc::clone(queue));
-                        newly_full = true;
-                    }
-                }
-                true
+                Some(overfull)
             }
         };
-        let mut claimed = false;
+        let (mut wanted, mut newly_full) = (false, false);
         if let Some(router) = router {
-            router.find(message, |queue| claimed |= keep(queue, owned.clone()));
+            router.find(message, |queue| {
+                let overfull = keep(queue, owned.clone());
+                wanted |= overfull.is_some();
+                newly_full |=
+                    overfull == Some(true) && rare.get_or_insert_default().note_overfull(queue);
+            });
         }
-        let wanted = claimed || keep(inbox, owned);
+        if !wanted {
+            let overfull = keep(&shared.inbox, owned);
+            wanted = overfull.is_some();
+            if overfull == Some(true) {
+                let known = &mut rare.get_or_insert_default().inbox_overfull;
+                newly_full |= !std::mem::replace(known, true);
+            }
+        }
         if !wanted {
             shared.counters().messages_unclaimed.add(1);
         }
@@ -83,7 +88,7 @@ impl Dispatch {
         // Without an inbox, what the application was to acknowledge stays with the broker.
         if let Some(held) = held
             && !missing
-            && (wanted || inbox.acks() == Acks::OnTake)
+            && (wanted || shared.inbox.acks() == Acks::OnTake)
         {
             held.done(None);
         }
