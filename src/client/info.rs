@@ -14,7 +14,7 @@ use super::error::{ConnectError, quoted};
 use super::store_file::StoreError;
 
 /// Describes an accepted connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectInfo {
     /// The client identifier in force, which is the broker's choice if none was given (5.0).

@@ -1,11 +1,11 @@
 //! What a client is doing, for those who ask and those who wait for it to change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::info::{CloseReason, ConnectInfo, State};
+use super::alike::Alike;
+use super::info::{ConnectInfo, State};
 
 /// Holds the state of a client. The channel that tells of changes has 416 bytes on the heap, a
 /// sixth of an idle client: it exists while somebody watches.
@@ -16,21 +16,26 @@ struct Inner {
     changes: Option<watch::Sender<State>>,
 }
 
-/// A state without the room for the reason of an end.
+/// A state that takes little room where a client spends its life.
 enum Compact {
-    Connecting { attempt: u32 },
-    Connected(Arc<ConnectInfo>),
-    Waiting { delay: Duration, attempt: u32 },
-    Closed(Box<CloseReason>),
+    Connected {
+        client_id: Box<str>,
+        /// All but the client identifier. The clients of one broker mostly have that in common.
+        info: Arc<ConnectInfo>,
+    },
+    Other(Box<State>),
 }
 
 impl From<State> for Compact {
     fn from(state: State) -> Compact {
+        static INFO: Alike<ConnectInfo> = Alike::new();
         match state {
-            State::Connecting { attempt } => Compact::Connecting { attempt },
-            State::Connected(info) => Compact::Connected(info),
-            State::Waiting { delay, attempt } => Compact::Waiting { delay, attempt },
-            State::Closed(reason) => Compact::Closed(Box::new(reason)),
+            State::Connected(info) => {
+                let ConnectInfo { client_id, .. } = &*info;
+                let rest = ConnectInfo { client_id: "".into(), ..ConnectInfo::clone(&info) };
+                Compact::Connected { client_id: client_id.clone(), info: INFO.share(rest) }
+            }
+            other => Compact::Other(Box::new(other)),
         }
     }
 }
@@ -38,12 +43,11 @@ impl From<State> for Compact {
 impl Compact {
     fn state(&self) -> State {
         match self {
-            Compact::Connecting { attempt } => State::Connecting { attempt: *attempt },
-            Compact::Connected(info) => State::Connected(Arc::clone(info)),
-            Compact::Waiting { delay, attempt } => {
-                State::Waiting { delay: *delay, attempt: *attempt }
+            Compact::Connected { client_id, info } => {
+                let client_id = client_id.clone();
+                State::Connected(Arc::new(ConnectInfo { client_id, ..ConnectInfo::clone(info) }))
             }
-            Compact::Closed(reason) => State::Closed(CloseReason::clone(reason)),
+            Compact::Other(state) => State::clone(state),
         }
     }
 }
@@ -116,6 +120,8 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::codec::{Properties, ReasonCode, Version};
+    use crate::session::{Config, Session};
 
     fn attempt(state: &State) -> Option<u32> {
         match state {
@@ -154,5 +160,32 @@ mod tests {
         cell.set(State::Connecting { attempt: 4 });
         assert!(cell.lock().changes.is_none());
         assert_eq!(attempt(&cell.get()), Some(4));
+    }
+
+    #[test]
+    fn clients_of_one_broker_share_what_they_know_of_it() {
+        let connected = |client_id: &str, attempts| {
+            let config = Config::new(Version::V5);
+            let info = ConnectInfo {
+                client_id: client_id.into(),
+                session_present: false,
+                session_lost: false,
+                reason: ReasonCode::SUCCESS,
+                properties: Properties::default(),
+                limits: Session::new(Arc::new(config), client_id, 0).limits(),
+                attempts,
+                peer: None,
+            };
+            let cell = StateCell::new(State::Connected(Arc::new(info.clone())));
+            assert!(matches!(cell.get(), State::Connected(known) if *known == info));
+            cell
+        };
+        let shared = |cell: &StateCell| match &cell.lock().state {
+            Compact::Connected { info, .. } => Arc::clone(info),
+            Compact::Other(other) => panic!("{other:?}"),
+        };
+        let (a, b, c) = (connected("a", 7), connected("b", 7), connected("c", 8));
+        assert!(Arc::ptr_eq(&shared(&a), &shared(&b)));
+        assert!(!Arc::ptr_eq(&shared(&b), &shared(&c)));
     }
 }
