@@ -16,7 +16,7 @@ use std::{
 use clap::Command;
 use clap_complete::{Generator, Shell, generate};
 use clap_mangen::Man;
-use midge::cli::Tool;
+use midge::cli::{Tool, exit::Exit};
 
 const MAN: &str = "man";
 const COMPLETIONS: &str = "completions";
@@ -61,8 +61,8 @@ fn man_pages_and_completions_are_current() {
 #[test]
 fn every_exit_code_is_in_the_table_once() {
     for tool in Tool::ALL {
-        let rows: Vec<_> = tool.exits().iter().map(|exit| exit.row()).collect();
-        let codes: Vec<_> = tool.exits().iter().map(|exit| exit.code()).collect();
+        let rows: Vec<_> = tool.exits().map(Exit::row).collect();
+        let codes: Vec<_> = tool.exits().map(Exit::code).collect();
         assert!(codes.contains(&0) && codes.contains(&1), "{}: {codes:?}", tool.name());
         for (at, row) in rows.iter().enumerate() {
             assert!(!rows[..at].contains(row), "{}: {row:?} is there twice", tool.name());

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::Tool;
+
 /// How a tool ended, as its caller sees it.
 ///
 /// The numbers are those of the mosquitto tools, so that scripts that test them keep working.
@@ -52,6 +54,36 @@ pub enum Exit {
     /// The user whose password is to be verified is not in the file.
     NoSuchUser,
 }
+
+/// How the tools can end, in the order of their man pages.
+pub const TABLE: &[(Exit, &[Tool])] = {
+    use Tool::{Conn, Passwd, Pub, Rr, Sub};
+    const CLIENTS: &[Tool] = &[Pub, Sub, Rr];
+    &[
+        (Exit::Success, &Tool::ALL),
+        (Exit::Failure, &[Pub, Sub, Rr, Passwd]),
+        (Exit::RefusedV3(0), CLIENTS),
+        (Exit::ProtocolError, CLIENTS),
+        (Exit::ConnectionLost, CLIENTS),
+        (Exit::TlsFailure, CLIENTS),
+        (Exit::ProxyFailure, CLIENTS),
+        (Exit::KeepAlive, CLIENTS),
+        (Exit::TimedOut, CLIENTS),
+        (Exit::CommandFailed, &[Sub]),
+        (Exit::Refused(0), CLIENTS),
+        (Exit::SomeFailed, &[Conn]),
+        (Exit::Usage, &[Conn]),
+        (Exit::NotStarted, &[Conn]),
+        (Exit::GeneratorLimited, &[Conn]),
+        (Exit::Unreachable, &[Conn]),
+        (Exit::WrongPassword, &[Passwd]),
+        (Exit::PasswordMismatch, &[Passwd]),
+        (Exit::NoSuchUser, &[Passwd]),
+        (Exit::Signal(2), &[Pub, Rr, Conn]),
+        (Exit::Signal(15), &[Pub, Rr, Conn]),
+        (Exit::SignalBeforeConnect, &[Sub]),
+    ]
+};
 
 impl Exit {
     /// The number given to the caller.

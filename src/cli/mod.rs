@@ -89,14 +89,9 @@ impl Tool {
     }
 
     /// The exit codes this tool can end with, for its man page.
-    pub fn exits(self) -> &'static [Exit] {
-        match self {
-            Self::Pub => publish::EXITS,
-            Self::Sub => subscribe::EXITS,
-            Self::Rr => request::EXITS,
-            Self::Passwd => password::EXITS,
-            Self::Conn => &load::EXITS,
-        }
+    pub fn exits(self) -> impl Iterator<Item = Exit> {
+        let rows = exit::TABLE.iter().filter(move |(_, tools)| tools.contains(&self));
+        rows.map(|(exit, _)| *exit)
     }
 
     /// How the tool ends when its command line is wrong.

@@ -48,22 +48,6 @@ struct RequestCommand {
     general: GeneralOptions,
 }
 
-/// How midge_rr can end.
-pub(super) const EXITS: &[Exit] = &[
-    Exit::Success,
-    Exit::Failure,
-    Exit::RefusedV3(0),
-    Exit::ProtocolError,
-    Exit::ConnectionLost,
-    Exit::TlsFailure,
-    Exit::ProxyFailure,
-    Exit::KeepAlive,
-    Exit::TimedOut,
-    Exit::Refused(0),
-    Exit::Signal(2),
-    Exit::Signal(15),
-];
-
 /// The options, some of which differ from those of the other tools.
 pub(super) fn command() -> Command {
     RequestCommand::command()

@@ -34,18 +34,6 @@ use super::{
     },
 };
 
-/// The exit codes of midge_conn.
-pub(super) const EXITS: [Exit; 8] = [
-    Exit::Success,
-    Exit::SomeFailed,
-    Exit::Usage,
-    Exit::NotStarted,
-    Exit::GeneratorLimited,
-    Exit::Unreachable,
-    Exit::Signal(2),
-    Exit::Signal(15),
-];
-
 /// The options of midge_conn.
 pub(super) fn command() -> Command {
     // The groups of options bring their own descriptions, which these replace.

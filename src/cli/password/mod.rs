@@ -22,10 +22,6 @@ mod texts;
 
 pub(super) use grammar::join;
 
-/// The exit codes of the tool.
-pub(super) const EXITS: &[Exit] =
-    &[Exit::Success, Exit::Failure, Exit::WrongPassword, Exit::PasswordMismatch, Exit::NoSuchUser];
-
 /// The options and operands of the tool, and its words `verify`, `list` and `check`.
 pub(super) fn command() -> Command {
     let command = PasswdOptions::augment_args(Command::new("midge_passwd"));

@@ -46,22 +46,6 @@ pub struct PublishCommand {
     general: GeneralOptions,
 }
 
-/// How midge_pub can end.
-pub const EXITS: &[Exit] = &[
-    Exit::Success,
-    Exit::Failure,
-    Exit::RefusedV3(0),
-    Exit::ProtocolError,
-    Exit::ConnectionLost,
-    Exit::TlsFailure,
-    Exit::ProxyFailure,
-    Exit::KeepAlive,
-    Exit::TimedOut,
-    Exit::Refused(0),
-    Exit::Signal(2),
-    Exit::Signal(15),
-];
-
 /// Runs midge_pub.
 ///
 /// # Errors

@@ -69,22 +69,6 @@ fn manual() -> String {
     [format::MANUAL, exec::MANUAL, file_name::MANUAL].join("\n\n")
 }
 
-/// How midge_sub can end.
-pub const EXITS: &[Exit] = &[
-    Exit::Success,
-    Exit::Failure,
-    Exit::RefusedV3(0),
-    Exit::ProtocolError,
-    Exit::ConnectionLost,
-    Exit::TlsFailure,
-    Exit::ProxyFailure,
-    Exit::KeepAlive,
-    Exit::TimedOut,
-    Exit::CommandFailed,
-    Exit::Refused(0),
-    Exit::SignalBeforeConnect,
-];
-
 /// Up to this count of -C the broker is asked, on 5.0, to have no more messages on their way than
 /// are wanted: what is acknowledged but not printed is lost.
 const SMALL_COUNT: u64 = 20;
