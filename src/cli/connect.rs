@@ -26,6 +26,7 @@ use super::{
     opts::LogOptions,
     plan::{ClientPlan, MAX_PACKET_BYTES},
     printer::Printer,
+    secret_input::PromptError,
     signals::Signals,
     stdio::{self, StdoutError},
 };
@@ -171,7 +172,8 @@ impl Session {
     /// # Errors
     /// A will that cannot be sent, and files that cannot be used.
     pub fn builder(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
-        Ok(self.client(plan, AfterLoss::ConnectAgain)?.reconnect(RECONNECT))
+        let builder = self.client(plan, AfterLoss::ConnectAgain);
+        Ok(builder.map_err(|failure| self.unless_stopped(failure))?.reconnect(RECONNECT))
     }
 
     /// Like [`Session::builder`], for a tool that ends when an accepted connection is lost.
@@ -180,7 +182,18 @@ impl Session {
     /// As there.
     pub fn builder_once(&self, plan: &ClientPlan) -> Result<ClientBuilder, Failure> {
         let reconnect = if plan.retry { RECONNECT } else { Reconnect::Never };
-        Ok(self.client(plan, AfterLoss::End)?.reconnect(reconnect))
+        let builder = self.client(plan, AfterLoss::End);
+        Ok(builder.map_err(|failure| self.unless_stopped(failure))?.reconnect(reconnect))
+    }
+
+    /// A signal at a prompt ends the tool as it does later, while there is no connection.
+    fn unless_stopped(&self, failure: Failure) -> Failure {
+        match failure.cause() {
+            Some(&PromptError::Interrupted { signal, .. }) => {
+                stopped_by(Exit::Signal(signal), self.tool, false).err().unwrap_or(failure)
+            }
+            _ => failure,
+        }
     }
 
     fn client(&self, plan: &ClientPlan, after_loss: AfterLoss) -> Result<ClientBuilder, Failure> {
@@ -280,7 +293,9 @@ impl Session {
             signal = self.signals.next() => {
                 stopped = true;
                 let wound_down = self.wind_down(work).await;
-                wound_down.and_then(|()| stopped_by(signal, self.tool, client))
+                wound_down.and_then(|()| {
+                    stopped_by(signal, self.tool, client.stats().connects > 0)
+                })
             }
             () = sleep_until(self.deadline) => {
                 stopped = true;
@@ -360,9 +375,9 @@ impl Fatal {
 }
 
 /// mosquitto_sub takes a signal for a normal end, mosquitto_pub does not.
-fn stopped_by(signal: Exit, tool: Tool, client: &Client) -> Result<Exit, Failure> {
+fn stopped_by(signal: Exit, tool: Tool, has_connected: bool) -> Result<Exit, Failure> {
     match tool {
-        Tool::Sub if client.stats().connects > 0 => Ok(Exit::Success),
+        Tool::Sub if has_connected => Ok(Exit::Success),
         Tool::Sub => Err(Failure::silent(Exit::SignalBeforeConnect)),
         _ => Err(Failure::silent(signal)),
     }

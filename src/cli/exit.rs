@@ -203,6 +203,11 @@ impl Failure {
         self.exit
     }
 
+    /// The cause of this kind, if there is one.
+    pub fn cause<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.error.as_ref()?.downcast_ref()
+    }
+
     /// The error and its causes in one line, or nothing when there is nothing to say.
     ///
     /// A cause that the text before it already ends with is not said twice.

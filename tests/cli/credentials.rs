@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use expectrl::{Expect, Session};
+use expectrl::{Expect, Session, process::unix::WaitStatus};
 
 use crate::{
     run::{Outcome, midge_pub, midge_rr, midge_sub, run},
@@ -107,6 +107,34 @@ fn a_password_is_asked_for_on_the_terminal() {
     }
     let log = broker.log();
     assert_eq!(log.matches("u'ann'").count(), 3, "{log}");
+}
+
+#[test]
+fn a_signal_at_the_prompt_ends_a_tool_as_elsewhere() {
+    let Some(broker) = broker() else { return };
+    for (is_key, codes) in [(true, [130, 255, 130]), (false, [143, 255, 143])] {
+        for (mut tool, code) in tools(&broker).into_iter().zip(codes) {
+            let mut session = Session::spawn({
+                tool.arg("--pw-prompt");
+                tool
+            })
+            .unwrap();
+            session.set_expect_timeout(Some(Duration::from_secs(20)));
+            session.expect("Password: ").unwrap();
+            if is_key {
+                session.send("\x03").unwrap();
+            } else {
+                let process = session.get_process().pid().to_string();
+                assert!(Command::new("kill").arg(process).status().unwrap().success());
+            }
+            session.expect(expectrl::Eof).unwrap();
+            let status = session.get_process().wait().unwrap();
+            assert!(
+                matches!(status, WaitStatus::Exited(_, exited) if exited == code),
+                "{status:?} in place of {code}"
+            );
+        }
+    }
 }
 
 #[test]

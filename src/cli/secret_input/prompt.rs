@@ -52,8 +52,13 @@ pub enum PromptError {
         source: io::Error,
     },
     /// A signal arrived.
-    #[error("interrupted{}", .0.consequence)]
-    Interrupted(Wording),
+    #[error("interrupted{}", .wording.consequence)]
+    Interrupted {
+        /// The names of things.
+        wording: Wording,
+        /// The number of the signal.
+        signal: u8,
+    },
     /// The terminal went away, or the line ended by ^D.
     #[error("no {} was typed{}", .0.secret, .0.consequence)]
     Closed(Wording),
@@ -110,7 +115,7 @@ impl Prompt {
             // In the place of what is not UTF-8.
             Ok(password) if password.contains('\u{fffd}') => Err(PromptError::NotUtf8(wording)),
             Ok(mut password) => Ok(std::mem::take(&mut *password).into_bytes().into()),
-            Err(error) => Err(prompt_error(error, wording)),
+            Err(error) => Err(prompt_error(error, &self.terminal)),
         };
         // The newline that was typed was not shown either.
         let newline = self.terminal.write("\n");
@@ -128,17 +133,21 @@ impl Prompt {
     pub fn close(self) -> Result<(), PromptError> {
         let (signals, wording) = (Rc::clone(&self.terminal.signals), self.terminal.wording);
         drop(self);
-        if signals.stop.take() { Err(PromptError::Interrupted(wording)) } else { Ok(()) }
+        if signals.stop.take() { Err(interrupted(&signals, wording)) } else { Ok(()) }
     }
 }
 
-fn prompt_error(error: io::Error, wording: Wording) -> PromptError {
+fn prompt_error(error: io::Error, terminal: &Terminal) -> PromptError {
     match error.kind() {
         // rpassword's own, for ^C and ^D.
-        io::ErrorKind::Interrupted => PromptError::Interrupted(wording),
-        io::ErrorKind::UnexpectedEof => PromptError::Closed(wording),
+        io::ErrorKind::Interrupted => interrupted(&terminal.signals, terminal.wording),
+        io::ErrorKind::UnexpectedEof => PromptError::Closed(terminal.wording),
         _ => error.downcast().unwrap_or_else(PromptError::Terminal),
     }
+}
+
+fn interrupted(signals: &Signals, wording: Wording) -> PromptError {
+    PromptError::Interrupted { wording, signal: signals.last_stop() }
 }
 
 #[derive(Debug)]
@@ -196,7 +205,7 @@ impl Terminal {
         }
         let key = fds.last().is_some_and(|keys| !keys.revents().is_empty());
         if stop.take() {
-            return Err(PromptError::Interrupted(self.wording));
+            return Err(interrupted(&self.signals, self.wording));
         }
         if suspend.take() {
             return Ok(Wake::Suspend);

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
@@ -22,6 +22,8 @@ pub struct Signals {
     handlers: Vec<SigId>,
     /// Readable after a signal that ends the process.
     pub(super) stop: Noted,
+    /// The number of the last one of those.
+    last_stop: Arc<AtomicUsize>,
     /// Readable after ^Z.
     pub(super) suspend: Noted,
     /// Readable when the process goes on after it was stopped.
@@ -35,6 +37,14 @@ impl Signals {
     /// When the operating system refuses.
     pub fn install() -> io::Result<Self> {
         let act_by_default = Arc::new(AtomicBool::new(true));
+        // ^C is also a key, where it makes no signal.
+        let last_stop = Arc::new(AtomicUsize::new(SIGINT.unsigned_abs() as usize));
+        for signal in STOPS {
+            // Before `stop`, so that the number is there when that is readable: handlers run in
+            // their order.
+            let number = signal.unsigned_abs() as usize;
+            flag::register_usize(signal, Arc::clone(&last_stop), number)?;
+        }
         let mut handlers = Vec::new();
         let mut note = |signals: &[i32]| -> io::Result<Noted> {
             let (reader, writer) = UnixStream::pair()?;
@@ -51,12 +61,17 @@ impl Signals {
             reader.set_nonblocking(true)?;
             Ok(Noted(File::from(OwnedFd::from(reader))))
         };
-        let stop = note(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+        let stop = note(&STOPS)?;
         let suspend = note(&[SIGTSTP])?;
         let resume = note(&[SIGCONT])?;
         // Its default is to end the process; handled, it leaves the error of the write.
         flag::register(SIGXFSZ, Arc::default())?;
-        Ok(Self { stop, suspend, resume, act_by_default, handlers })
+        Ok(Self { stop, last_stop, suspend, resume, act_by_default, handlers })
+    }
+
+    /// The number of the last signal that was to end the process.
+    pub(super) fn last_stop(&self) -> u8 {
+        u8::try_from(self.last_stop.load(Ordering::SeqCst)).unwrap_or(u8::MAX)
     }
 
     /// Notes signals instead of letting them act, until the guard is dropped.
@@ -75,6 +90,8 @@ impl Drop for Signals {
         }
     }
 }
+
+const STOPS: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
 /// Ends [`Signals::hold`].
 #[derive(Debug)]
