@@ -34,8 +34,8 @@ use super::{
 use crate::net::ProxyProblem;
 use crate::{
     client::{
-        Client, ClientBuilder, CloseReason, ConnectError, DisconnectCause, DisconnectInfo,
-        PublishError, Reconnect, State, Will,
+        Client, ClientBuilder, CloseReason, ConnectError, Direction, DisconnectCause,
+        DisconnectInfo, PublishError, Reconnect, State, Will,
     },
     codec::{Properties, ReasonCode, Version},
     net,
@@ -266,6 +266,11 @@ impl Session {
                 builder = builder.on_packet(move |direction, view| {
                     // Who produces the packets looks at the printer before producing more.
                     let _ = printer.append(|out| log.line(direction, view.packet(), out));
+                    // What is received is written when no more is waiting; no such moment follows
+                    // what is sent without an answer.
+                    if direction == Direction::Sent {
+                        printer.flush();
+                    }
                 });
             }
             let printer = printer.clone();

@@ -1,6 +1,9 @@
 //! What the tools print, and what they do when nobody reads it.
 
-use std::{io::Read, process::Command};
+use std::{
+    io::{Read, Write},
+    process::{Command, Stdio},
+};
 
 use crate::{
     run::{Running, midge_pub, midge_sub, run, run_with},
@@ -106,6 +109,20 @@ fn the_debug_lines_are_those_of_mosquitto() {
 
 /// Enough messages to fill the pipe, the socket and all that is between.
 const FLOOD: usize = 20_000;
+
+#[test]
+fn a_debug_line_is_printed_at_once() {
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let publish = args(&port, &["-d", "-t", "now", "-l", "-W", "20"]);
+    let mut publisher = Running::start_unread(midge_pub().args(publish).stdin(Stdio::piped()));
+    let mut stdin = publisher.stdin();
+    stdin.write_all(b"line\n").unwrap();
+    // Nothing is answered to a message of QoS 0, and the input goes on.
+    publisher.wait_for_line("sending PUBLISH (d0, q0, r0, m0, 'now', ... (4 bytes))");
+    drop(stdin);
+    publisher.wait().success();
+}
 
 fn flood(port: &str, topic: &str) -> String {
     let lines = format!("{}\n", "x".repeat(2000)).repeat(FLOOD);
