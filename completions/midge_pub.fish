@@ -1,5 +1,5 @@
 complete -c midge_pub -s t -l topic -d 'Topic to publish to. Given several times, every message is published to each of them' -r
-complete -c midge_pub -l topic-template -d 'Topic made for each message: {n} is its number, from 1, {topic} the topic it would have otherwise, {time} the seconds since 1970, {client} the client identifier, {host} the name of this machine and {pid} the process id; {{ and }} are braces' -r
+complete -c midge_pub -l topic-template -d 'Topic made for each message, with words in braces, as in \'{topic}/{pid}\': n stands for the number of the message, from 1, topic for the topic it would have otherwise, time for the seconds since 1970, client for the client identifier, host for the name of this machine and pid for the process id; {{ and }} are braces' -r
 complete -c midge_pub -s m -l message -d 'Publish this text' -r
 complete -c midge_pub -s f -l file -d 'Publish the contents of a file' -r -F
 complete -c midge_pub -l decode -d 'What the payload is written in: hex or base64. Hexadecimal digits may have white space, \':\' or \'-\' between bytes' -r

@@ -198,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn no_help_has_what_clap_takes_for_a_newline() {
+        for tool in Tool::ALL {
+            let command = argv::built(tool.command());
+            let commands = std::iter::once(&command).chain(command.get_subcommands());
+            for arg in commands.flat_map(Command::get_arguments) {
+                let helps = arg.get_help().into_iter().chain(arg.get_long_help());
+                for help in helps {
+                    assert!(!help.to_string().contains("{n}"), "{}: {arg}: {help}", tool.name());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_error_of_clap_becomes_one_line() {
         let command = Tool::Pub.command();
         let said = |words: &[&str]| {

@@ -18,9 +18,10 @@ pub struct PublishOptions {
     #[arg(short, long, value_name = "TOPIC")]
     pub topic: Vec<String>,
 
-    /// Topic made for each message: {n} is its number, from 1, {topic} the topic it would have
-    /// otherwise, {time} the seconds since 1970, {client} the client identifier, {host} the name of
-    /// this machine and {pid} the process id; {{ and }} are braces.
+    /// Topic made for each message, with words in braces, as in '{topic}/{pid}': n stands for the
+    /// number of the message, from 1, topic for the topic it would have otherwise, time for the
+    /// seconds since 1970, client for the client identifier, host for the name of this machine and
+    /// pid for the process id; {{ and }} are braces.
     #[arg(long, value_name = "TEMPLATE")]
     pub topic_template: Option<Template>,
 
