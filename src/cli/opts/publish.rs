@@ -108,7 +108,8 @@ pub struct LineOptions {
 
     /// No more lines are read while messages of this size together, in bytes or with a k, M or G behind
     /// the number, are in --spool. They are in memory too.
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = value::size)]
+    #[arg(long, value_name = "SIZE", default_value = "256M", requires = "spool")]
+    #[arg(value_parser = value::size)]
     pub spool_limit: u64,
 
     /// Have the messages of --spool survive a power failure too: each waits for the disk.
