@@ -118,7 +118,7 @@ fn values_out_of_range_are_refused() {
         ("-q", "3", "--qos <QOS>", "must be 0, 1 or 2"),
         ("-q", "-1", "--qos <QOS>", "must be 0, 1 or 2"),
         ("--will-qos", "3", "--will-qos <QOS>", "must be 0, 1 or 2"),
-        ("-M", "0", "-M <COUNT>", "must be a number from 1 to 65535"),
+        ("-M", "0", "-M <COUNT>", "must be a number, 1 or more"),
         ("-W", "0", "-W <SECONDS>", "must be a number from 1 to 4294967295"),
         ("-W", "1.5", "-W <SECONDS>", "must be a number from 1 to 4294967295"),
         ("-x", "-2", "-x <SECONDS>", "must be a number of seconds from 0 to 4294967295, -1 or ∞"),

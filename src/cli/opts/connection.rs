@@ -76,6 +76,6 @@ pub struct ConnectionOptions {
     /// [default: 20; for midge_pub -l and --jsonl 100, but 20 with quality of service 2 before MQTT
     /// 5]. A broker of MQTT 5 can lower it; before, there are never more than 20 of quality of
     /// service 2.
-    #[arg(short = 'M', value_name = "COUNT", value_parser = value::number::<u16>(1..=65_535))]
+    #[arg(short = 'M', value_name = "COUNT", value_parser = value::max_inflight())]
     pub max_inflight: Option<u16>,
 }

@@ -91,7 +91,7 @@ impl From<RetainHandlingOption> for RetainHandling {
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    match text.parse() {
+    match text.trim_ascii().parse() {
         Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
         _ => Err("must be a number from 0.1 to 100".to_owned()),
     }

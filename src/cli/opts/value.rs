@@ -23,7 +23,7 @@ use crate::{
 
 /// Parses `0`, `1` or `2`.
 pub fn qos(text: &str) -> Result<QoS, String> {
-    u8::from_str(text)
+    u8::from_str(text.trim_ascii())
         .ok()
         .and_then(|number| QoS::try_from(number).ok())
         .ok_or_else(|| "must be 0, 1 or 2".to_owned())
@@ -77,7 +77,7 @@ const NO_ENGINE: &str = "engines are not supported: use a key file in PEM form";
 
 /// Parses a number of seconds with an optional fraction.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    f64::from_str(text)
+    f64::from_str(text.trim_ascii())
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "must be a number of seconds, 0 or more".to_owned())
@@ -114,6 +114,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Parses how long a session outlives its connection: decimal, hexadecimal (`0x`) or octal (`0`)
 /// seconds, or -1 or `∞` for ever.
 pub fn session_expiry(text: &str) -> Result<u32, String> {
+    let text = text.trim_ascii();
     if matches!(text, "-1" | "∞") {
         return Ok(u32::MAX);
     }
@@ -129,7 +130,8 @@ pub fn session_expiry(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "must be a number of seconds from 0 to 4294967295, -1 or ∞".to_owned())
 }
 
-/// A parser for whole numbers of this range. Its errors name the range.
+/// A parser for whole numbers of this range, with blanks around them or without: a file of options
+/// may have some at the end of a line. Its errors name the range.
 pub fn number<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
 where
     T: TryFrom<u64> + Clone + Send + Sync + 'static,
@@ -139,9 +141,14 @@ where
         (first, last) => format!("must be a number from {first} to {last}"),
     };
     StringValueParser::new().try_map(move |text| {
-        let number = u64::from_str(&text).ok().filter(|number| range.contains(number));
+        let number = u64::from_str(text.trim_ascii()).ok().filter(|number| range.contains(number));
         number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| why.clone())
     })
+}
+
+/// A parser for how many messages may be on their way. There are never more than MQTT can tell apart.
+pub fn max_inflight() -> impl TypedValueParser<Value = u16> {
+    number::<u64>(1..=u64::MAX).map(|count| u16::try_from(count).unwrap_or(u16::MAX))
 }
 
 /// Parses a number of bytes with an optional unit.
@@ -305,6 +312,30 @@ mod tests {
         for bad in ["-1", "nan", "inf", "1e300", "", "1s"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn blanks_around_a_number_are_none_of_it() {
+        assert_eq!(qos("1 "), Ok(QoS::AtLeastOnce));
+        assert_eq!(seconds(" 0.25 "), Ok(Duration::from_millis(250)));
+        assert_eq!(session_expiry("60 "), Ok(60));
+        let number = |text: &str| {
+            let command = Command::new("tool");
+            number::<u16>(1..=9).parse_ref(&command, None, text.as_ref()).ok()
+        };
+        assert_eq!([" 5 ", "5\t", " ", "5 5"].map(number), [Some(5), Some(5), None, None]);
+    }
+
+    #[test]
+    fn no_more_messages_than_packet_identifiers_are_on_their_way() {
+        let count = |text: &str| {
+            let command = Command::new("tool");
+            max_inflight().parse_ref(&command, None, text.as_ref()).ok()
+        };
+        assert_eq!(
+            ["1", "65535", "65536", "100000", "0"].map(count),
+            [Some(1), Some(65_535), Some(65_535), Some(65_535), None]
+        );
     }
 
     #[test]
