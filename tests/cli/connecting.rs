@@ -9,7 +9,10 @@ use std::{
 use crate::{
     run::{Running, midge_pub, midge_rr, midge_sub, run},
     server::{Server, read_packet, read_to_close},
-    support::{Broker, broker::free_port},
+    support::{
+        Broker,
+        broker::{free_port, skip},
+    },
 };
 
 /// Every tool with something to do.
@@ -64,6 +67,39 @@ fn the_time_limit_covers_a_connection_that_is_not_made() {
         tool.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-W", "1"]);
         run(tool.args(args)).said(27, "timed out");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_time_limit_covers_a_resolver_that_does_not_answer() {
+    // On a port of the system, where tools look for it in a file of their own.
+    let Ok(resolver) = std::net::UdpSocket::bind("127.0.77.53:53") else {
+        return skip("the right to listen on port 53 (root)", "MIDGE_REQUIRE_NAMESPACES");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("resolv.conf");
+    std::fs::write(&settings, "nameserver 127.0.77.53\noptions timeout:20\n").unwrap();
+    let with_settings = |tool: &Command, args: &[&str]| {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script]).arg(&settings);
+        command.arg(tool.get_program()).args(args).args(["-h", "midge.example", "-W", "1"]);
+        command.env("XDG_CONFIG_HOME", "/nonexistent");
+        command
+    };
+    let mut mount = Command::new("unshare");
+    let mount = mount.args(["--mount", "mount", "--bind"]).arg(&settings).arg("/etc/resolv.conf");
+    if !mount.status().is_ok_and(|status| status.success()) {
+        return skip("the right to make mount namespaces (root)", "MIDGE_REQUIRE_NAMESPACES");
+    }
+    for (tool, args) in tools() {
+        let begin = Instant::now();
+        run(&mut with_settings(&tool, args)).said(27, ": timed out");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
+    // It was asked.
+    resolver.set_nonblocking(true).unwrap();
+    resolver.recv(&mut [0; 512]).unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    fs::{self, File},
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Stdio,
@@ -46,6 +47,29 @@ fn seventy_thousand_lines_arrive_in_order() {
         broker.wait_for_log_count("Sending SUBACK to", round + 1);
         let publish = args(&port, &["-t", "lines", "-q", qos, "-l"]);
         run_with(midge_pub().args(publish), lines.as_bytes()).success();
+        let outcome = subscriber.wait();
+        outcome.success();
+        assert!(outcome.stdout == lines.as_bytes(), "{} bytes at {qos}", outcome.stdout.len());
+    }
+}
+
+#[test]
+fn a_file_of_two_hundred_thousand_lines_arrives_in_order() {
+    // A line of the log for each packet would take longer than all the rest.
+    let config = "allow_anonymous true\nmax_queued_messages 0\n\
+                  log_type none\nlog_type information\nlog_type error\nlog_type subscribe\n";
+    let Some(broker) = Broker::with_config(config) else { return };
+    let port = broker.port().to_string();
+    let lines = numbered(200_000);
+    let path = broker.dir().join("lines");
+    fs::write(&path, &lines).unwrap();
+    for qos in ["0", "1"] {
+        let subscribe = ["-i", "collector", "-t", "file", "-q", qos, "-C", "200000"];
+        let subscriber = Running::start(midge_sub().args(args(&port, &subscribe)));
+        broker.wait_for_log(&format!("collector {qos} file"));
+        let mut publisher = midge_pub();
+        publisher.args(args(&port, &["-t", "file", "-q", qos, "-l"]));
+        Running::start(publisher.stdin(File::open(&path).unwrap())).wait().success();
         let outcome = subscriber.wait();
         outcome.success();
         assert!(outcome.stdout == lines.as_bytes(), "{} bytes at {qos}", outcome.stdout.len());
