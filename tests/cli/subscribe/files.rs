@@ -146,7 +146,11 @@ fn a_full_disk_cuts_no_message_in_two() {
 
 #[test]
 fn a_broker_restart_in_the_middle_loses_and_doubles_no_line() {
+    // mosquitto 2.0.11 forgets over a restart how far it was with those of its unfinished messages
+    // that its window has no room for, though it may have more of them: it sent PUBREL for message
+    // 295, and PUBLISH with DUP after that.
     let config = "allow_anonymous true\npersistence true\npersistence_location @DIR@/\n\
+                  max_inflight_messages 1000\n\
                   max_queued_messages 0\nautosave_interval 1\nautosave_on_changes true\n";
     let Some(mut broker) = Broker::with_config(config) else { return };
     let dir = tempfile::tempdir().unwrap();
