@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, str::FromStr};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::codec::TopicName;
 
@@ -89,8 +89,14 @@ impl Template {
     /// Fills in what does not change from message to message.
     ///
     /// # Errors
-    /// When this machine does not tell its name.
+    /// When nobody tells the client identifier, or this machine its name.
     pub(super) fn settle(self, client_id: &str) -> Result<Self> {
+        if client_id.is_empty() && self.0.contains(&Part::Run(RunPlace::Client)) {
+            bail!(
+                "{{client}} in --topic-template: before MQTT 5 a broker does not tell the identifier \
+                 that it chooses; add -i ID, or -V 5"
+            );
+        }
         let fill = |part| match part {
             Part::Run(RunPlace::Client) => Ok(Part::Text(client_id.to_owned())),
             Part::Run(RunPlace::Process) => Ok(Part::Text(std::process::id().to_string())),
@@ -181,5 +187,13 @@ mod tests {
         let error = rendered("x/{topic}", None).unwrap_err().to_string();
         assert!(error.contains("{topic}"), "{error}");
         assert!("x/{topic}".parse::<Template>().unwrap().needs_topic());
+    }
+
+    #[test]
+    fn an_identifier_that_nobody_tells_is_no_level_of_a_topic() {
+        let settled = |text: &str| text.parse::<Template>().unwrap().settle("");
+        let error = settled("a/{client}").unwrap_err().to_string();
+        assert!(error.contains("{client}") && error.contains("-i ID"), "{error}");
+        assert!(settled("a/{pid}").is_ok());
     }
 }
