@@ -9,8 +9,10 @@ use crate::{
 
 /// The line of the first topic; the line above has the name of the broker.
 const FIRST_LINE: usize = 2;
-/// Whoever publishes chooses the topics: behind so many they share the last line.
+/// Whoever publishes chooses the topics: behind so many, or names of so many bytes together, they
+/// share the last line.
 const MAX_LINES: usize = 100_000;
+const MAX_NAME_BYTES: usize = 16 << 20;
 
 /// Clears the screen and names the broker.
 pub(super) fn begin(host: &str, out: &mut Vec<u8>) {
@@ -22,13 +24,14 @@ pub(super) fn begin(host: &str, out: &mut Vec<u8>) {
 pub(super) struct TopicLines {
     renderer: Renderer,
     lines: HashMap<Box<str>, usize>,
+    name_bytes: usize,
 }
 
 impl TopicLines {
     pub(super) fn new(format: Format) -> Self {
         // Where it goes, control characters are obeyed sooner or later.
         let renderer = Renderer::new(format.newline(false)).for_terminal(true);
-        Self { renderer, lines: HashMap::new() }
+        Self { renderer, lines: HashMap::new(), name_bytes: 0 }
     }
 
     /// Appends what shows the message and leaves the cursor below all lines.
@@ -40,8 +43,9 @@ impl TopicLines {
         let last = FIRST_LINE + self.lines.len();
         let line = match self.lines.get(message.topic) {
             Some(line) => *line,
-            None if self.lines.len() >= MAX_LINES => last,
+            None if !self.has_room_for(message.topic) => last,
             None => {
+                self.name_bytes += message.topic.len();
                 self.lines.insert(message.topic.into(), last);
                 last
             }
@@ -62,6 +66,10 @@ impl TopicLines {
         let _ = writeln!(out, "\x1b[K\x1b[{};1H", FIRST_LINE + self.lines.len() - 1);
         rendered
     }
+
+    fn has_room_for(&self, topic: &str) -> bool {
+        self.lines.len() < MAX_LINES && self.name_bytes + topic.len() <= MAX_NAME_BYTES
+    }
 }
 
 #[cfg(test)]
@@ -69,22 +77,40 @@ mod tests {
     use super::*;
     use crate::codec::QoS;
 
+    fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
+        Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: None,
+            properties: Default::default(),
+            payload,
+        }
+    }
+
+    #[test]
+    fn whoever_publishes_does_not_fill_the_memory() {
+        let mut lines = TopicLines::new(Format::plain());
+        let mut out = Vec::new();
+        for number in 0..1000 {
+            out.clear();
+            let topic = format!("{number}{}", "/".repeat(65_000));
+            lines.message(&message(&topic, b"x"), &mut out).unwrap();
+        }
+        assert!(lines.name_bytes <= MAX_NAME_BYTES && lines.lines.len() < 300);
+        // What came too late stands in the last line, below those that have one.
+        let last = FIRST_LINE + lines.lines.len();
+        assert!(out.starts_with(format!("\x1b[{last};1Hx").as_bytes()));
+    }
+
     #[test]
     fn each_topic_keeps_its_line() {
         let mut lines = TopicLines::new(Format::verbose());
         let mut out = Vec::new();
         begin("h", &mut out);
         for (topic, payload) in [("a", &b"1"[..]), ("b", b"2\n\x1b[2J"), ("a", b"3")] {
-            let message = Publish {
-                dup: false,
-                qos: QoS::AtMostOnce,
-                retain: false,
-                topic,
-                packet_id: None,
-                properties: Default::default(),
-                payload,
-            };
-            lines.message(&message, &mut out).unwrap();
+            lines.message(&message(topic, payload), &mut out).unwrap();
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),
