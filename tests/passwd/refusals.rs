@@ -122,6 +122,9 @@ fn what_is_not_a_file() {
         }
     }
     place.refused("-b missing bob p", "'missing' does not exist; -c creates it");
+    // These do nothing with a new file.
+    place.refused("-D missing bob", "midge_passwd: 'missing' does not exist\n");
+    place.refused("-U missing", "midge_passwd: 'missing' does not exist\n");
     place.refused("-c -b missing/f bob p", "No such file");
     place.refused("-c -b missing/ bob p", "is a directory");
     place.refused("list missing", "cannot read 'missing'");

@@ -171,7 +171,11 @@ fn open(path: &Path, options: &PasswdOptions) -> anyhow::Result<Editor> {
         FileError::Read { ref source, .. }
             if source.kind() == io::ErrorKind::NotFound && !options.create =>
         {
-            anyhow!("'{}' does not exist; -c creates it", path.display())
+            let name = path.display();
+            match options.delete || options.hash_plain {
+                true => anyhow!("'{name}' does not exist"),
+                false => anyhow!("'{name}' does not exist; -c creates it"),
+            }
         }
         FileError::Corrupt { .. } if options.create => {
             anyhow::Error::from(error).context("-c replaces nothing but password files")
