@@ -151,6 +151,16 @@ fn the_reason_of_a_refused_connection_is_told() {
 }
 
 #[test]
+fn a_return_code_that_there_is_not_is_an_error_of_the_protocol() {
+    let refuse = |mut stream: TcpStream| {
+        read_packet(&mut stream);
+        stream.write_all(b"\x20\x02\0\x06").unwrap();
+        read_to_close(stream);
+    };
+    Server::new(refuse).against(midge_pub(), &PUBLISH).said(2, "return code is reserved (0x06)");
+}
+
+#[test]
 fn a_refused_message_is_a_failure_with_its_reason() {
     let refuse = |mut stream: TcpStream| {
         read_packet(&mut stream);
