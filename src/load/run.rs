@@ -39,7 +39,7 @@ use super::{
 const TICK: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 /// Below this many connections, memory per connection would mostly be something else.
-const FEWEST_FOR_MEMORY: u32 = 100;
+const FEWEST_FOR_MEMORY: u32 = 1_000;
 
 /// What [`run()`] tells while a load runs.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ pub async fn run(
             () = &mut interrupt => return Err(StartError::Interrupted),
         },
     };
-    let rss_before = host::resident_bytes();
+    let own_before = host::own_bytes();
     let plan = Arc::new(plan);
     let ways = (Arc::new(route), ports.map(Arc::new));
     let mut crew = Crew::start(&plan, ways, start).map_err(StartError::Worker)?;
@@ -157,6 +157,8 @@ pub async fn run(
 
     let held = watch.settled_at.map_or(Duration::ZERO, |at| at.elapsed());
     let rss = watch.rss.or_else(host::resident_bytes);
+    let own = watch.own.or_else(host::own_bytes);
+    watch.machine.stop();
     crew.stop();
     let outcomes = crew.outcomes().await;
     drop(sink);
@@ -174,7 +176,7 @@ pub async fn run(
         failures.merge(outcome.failures);
     }
     let open = counts.open();
-    let added = rss.zip(rss_before).map(|(now, before)| now.saturating_sub(before));
+    let added = own.zip(own_before).map(|(now, before)| now.saturating_sub(before));
     let host = Host {
         name: host::name(),
         kernel: host::kernel(),
@@ -189,10 +191,8 @@ pub async fn run(
         cpu_mean: watch.machine.cpu_mean(crew.start),
         cpu_peak: watch.series.iter().filter_map(|second| second.cpu).reduce(f64::max),
         loop_stall_max_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
-        retransmits: watch.machine.retransmits_since_start(),
-        syn_retransmits: host::syn_retransmits()
-            .zip(watch.machine.syn_retransmits_at_start)
-            .map(|(now, then)| now.saturating_sub(then)),
+        retransmits: watch.machine.since_start(|moment| moment.retransmits),
+        syn_retransmits: watch.machine.since_start(|moment| moment.syn_retransmits),
         limits: Vec::new(),
     };
     let course = Course {
@@ -367,6 +367,7 @@ struct Watch {
     next_second: Duration,
     settled_at: Option<Instant>,
     rss: Option<u64>,
+    own: Option<u64>,
     series: Vec<Second>,
     /// What was measured since the start.
     distributions: Distributions,
@@ -386,6 +387,7 @@ impl Watch {
             next_second: SECOND,
             settled_at: None,
             rss: None,
+            own: None,
             series: Vec::new(),
             distributions: Distributions::widest(),
             latest: Distributions::default(),
@@ -418,7 +420,7 @@ impl Watch {
         let is_settled = counts.attempted == self.plan.share() && counts.pending() == 0;
         if self.settled_at.is_none() && is_settled {
             self.settled_at = Some(now);
-            self.rss = host::resident_bytes();
+            (self.rss, self.own) = (host::resident_bytes(), host::own_bytes());
             crew.hold_from(now);
         }
         let held = self.settled_at.map(|at| now.saturating_duration_since(at));
@@ -524,49 +526,68 @@ impl Measured for SoFar<'_> {
     }
 }
 
-/// What the load costs this machine.
+/// What the load costs this machine, up to its end.
+///
+/// All connections are closed at once then, without any regard for the machine: what that takes says
+/// nothing about the load, nor do the probes that TCP sends while the peers do not come to answering.
 struct Machine {
-    cpu_at_start: Duration,
-    retransmits_at_start: Option<u64>,
-    syn_retransmits_at_start: Option<u64>,
-    looked_at: Instant,
+    start: Moment,
+    last: Moment,
+    end: Option<Moment>,
+}
+
+/// The counters of the process and the machine at one moment.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Instant,
     cpu: Duration,
     retransmits: Option<u64>,
+    syn_retransmits: Option<u64>,
+}
+
+impl Moment {
+    fn take() -> Self {
+        Self {
+            at: Instant::now(),
+            cpu: host::cpu_time(),
+            retransmits: host::retransmits(),
+            syn_retransmits: host::syn_retransmits(),
+        }
+    }
 }
 
 impl Machine {
     fn new() -> Self {
-        let (cpu, retransmits) = (host::cpu_time(), host::retransmits());
-        Self {
-            cpu_at_start: cpu,
-            retransmits_at_start: retransmits,
-            syn_retransmits_at_start: host::syn_retransmits(),
-            looked_at: Instant::now(),
-            cpu,
-            retransmits,
-        }
+        let start = Moment::take();
+        Self { start, last: start, end: None }
+    }
+
+    /// Leaves everything from here on out of account.
+    fn stop(&mut self) {
+        self.end = Some(Moment::take());
     }
 
     /// Processors used, and segments retransmitted, since the last time. A short time says nothing
     /// about processors.
     fn since_last(&mut self) -> (Option<f64>, Option<u64>) {
         const LEAST: Duration = Duration::from_millis(500);
-        let (cpu, retransmits) = (host::cpu_time(), host::retransmits());
-        let took = self.looked_at.elapsed();
-        let busy = cpu.saturating_sub(self.cpu).as_secs_f64() / took.as_secs_f64();
-        let more = retransmits.zip(self.retransmits).map(|(now, then)| now.saturating_sub(then));
-        (self.looked_at, self.cpu, self.retransmits) = (Instant::now(), cpu, retransmits);
+        let now = self.end.unwrap_or_else(Moment::take);
+        let then = std::mem::replace(&mut self.last, now);
+        let took = now.at.saturating_duration_since(then.at);
+        let busy = now.cpu.saturating_sub(then.cpu).as_secs_f64() / took.as_secs_f64();
+        let more =
+            now.retransmits.zip(then.retransmits).map(|(now, then)| now.saturating_sub(then));
         ((took >= LEAST).then_some(busy), more)
     }
 
     fn cpu_mean(&self, start: Instant) -> Option<f64> {
-        let took = self.looked_at.saturating_duration_since(start);
-        let used = self.cpu.saturating_sub(self.cpu_at_start);
+        let took = self.last.at.saturating_duration_since(start);
+        let used = self.last.cpu.saturating_sub(self.start.cpu);
         (!took.is_zero()).then(|| used.as_secs_f64() / took.as_secs_f64())
     }
 
-    fn retransmits_since_start(&self) -> Option<u64> {
-        let both = self.retransmits.zip(self.retransmits_at_start);
+    fn since_start(&self, count: impl Fn(&Moment) -> Option<u64>) -> Option<u64> {
+        let both = count(&self.last).zip(count(&self.start));
         both.map(|(now, then)| now.saturating_sub(then))
     }
 }
@@ -579,6 +600,23 @@ fn share(total: u32, index: u32, workers: NonZeroU32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_closing_costs_is_no_part_of_the_load() {
+        let mut machine = Machine::new();
+        let start = machine.start.at;
+        std::thread::sleep(Duration::from_millis(20));
+        machine.stop();
+        let (ended, mean) = (Instant::now(), machine.last.cpu);
+        let used = host::cpu_time();
+        while host::cpu_time() - used < Duration::from_millis(20) {
+            std::hint::black_box(mean);
+        }
+        machine.since_last();
+        assert!(machine.last.at <= ended && machine.last.cpu <= used);
+        assert!(machine.cpu_mean(start).is_some());
+        assert_eq!(machine.since_last(), (None, machine.last.retransmits.map(|_| 0)));
+    }
 
     #[test]
     fn shares_add_up_and_none_is_empty() {

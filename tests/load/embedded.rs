@@ -131,21 +131,23 @@ async fn a_plan_that_cannot_be_carried_out_does_not_start() {
 
 #[tokio::test]
 async fn the_report_has_the_fields_of_its_schema() {
-    let mut plan = plan(Target::Embedded, 200);
+    let mut plan = plan(Target::Embedded, 1_000);
     plan.seed = Seed(42);
     let json = serde_json::to_value(run(plan).await).unwrap();
     assert_eq!(json["schema"], "conn-report/1");
     assert_eq!(json["run"]["seed"], 42);
     assert_eq!(json["target"]["url"], "embedded");
-    assert_eq!(json["plan"]["clients"], 200);
+    assert_eq!(json["plan"]["clients"], 1_000);
     assert_eq!(json["plan"]["keepalive_s"], 60);
     assert_eq!(json["outcome"], "complete");
-    for (total, value) in [("attempted", 200), ("connected", 200), ("failed", 0), ("dropped", 0)] {
+    for (total, value) in
+        [("attempted", 1_000), ("connected", 1_000), ("failed", 0), ("dropped", 0)]
+    {
         assert_eq!(json["totals"][total], value, "{total}");
     }
     for phase in ["schedule_lag", "tcp", "connack", "total"] {
         let latencies = &json["phases"][phase];
-        assert_eq!(latencies["n"], 200, "{phase}");
+        assert_eq!(latencies["n"], 1_000, "{phase}");
         for key in ["min_us", "max_us", "mean_us", "p50", "p90", "p99", "p999", "p9999"] {
             assert!(latencies[key].is_number(), "{phase}.{key}");
         }
@@ -154,7 +156,7 @@ async fn the_report_has_the_fields_of_its_schema() {
     assert!(json["host"]["rss_bytes_per_client"].is_number());
     assert!(json["errors"].as_array().unwrap().is_empty());
     let seconds = json["series_1s"].as_array().unwrap();
-    assert_eq!(seconds.last().unwrap()["connected"], 200);
+    assert_eq!(seconds.last().unwrap()["connected"], 1_000);
     for time in ["started", "ended"] {
         let text = json["run"][time].as_str().unwrap();
         assert!(text.ends_with('Z') && text.contains('T'), "{text}");

@@ -169,7 +169,7 @@ pub(super) async fn run(
             let trial = trial(plan, rate)?;
             let running = load::run(trial, std::future::pending(), |_| {});
             let report = tokio::select! {
-                report = running => report.map_err(start_failure)?,
+                report = running => of_trial(report.map_err(start_failure)?),
                 exit = &mut interrupt => {
                     // Dropping the load ends it.
                     (signal, found.interrupted) = (Some(exit), true);
@@ -203,6 +203,12 @@ fn trial(plan: &Plan, rate: f64) -> Result<Plan, Failure> {
     trial.hold = Some(Duration::ZERO);
     trial.abort_after = Some(PATIENCE);
     Ok(trial)
+}
+
+/// The report without what the trials before have a part in: memory is used again.
+fn of_trial(mut report: Report) -> Report {
+    report.host.rss_bytes_per_client = None;
+    report
 }
 
 fn line(rate: f64, tried: Tried, report: &Report) -> String {

@@ -283,7 +283,9 @@ pub struct Host {
     /// Resident memory when every client had connected or failed; `None` where the system does not
     /// tell. With the embedded broker it includes the broker's.
     pub rss_bytes: Option<u64>,
-    /// How much of it was added since before the first client, divided by the open connections.
+    /// Memory of the process itself, without what is mapped from files, that was added since before
+    /// the first client, divided by the open connections. `None` below 1,000 connections. In a process
+    /// that has carried out a load before, memory that it left behind is used first.
     pub rss_bytes_per_client: Option<u64>,
     /// Processor time over time, in processors.
     pub cpu_mean: Option<f64>,
@@ -291,7 +293,8 @@ pub struct Host {
     pub cpu_peak: Option<f64>,
     /// The longest time for which a worker did not look at its sockets.
     pub loop_stall_max_us: u64,
-    /// TCP segments that this machine retransmitted during the load, for whomever.
+    /// TCP segments that this machine retransmitted during the load, for whomever; those of closing
+    /// all connections at its end do not count.
     pub retransmits: Option<u64>,
     /// Those of them that begin a connection; each costs its client a second or more.
     #[serde(default)]
