@@ -27,7 +27,7 @@ use super::{
     life::Fate,
     pace::Pace,
     poller::{Poller, Queue, Readiness},
-    ports::Ports,
+    ports::{Ports, UNCHOSEN},
     ready::{ReadyList, SlotWaker},
     route::{OpenError, Route},
     slab::Slab,
@@ -359,7 +359,8 @@ impl Worker {
         let desk = &mut self.desk;
         desk.wheel.disarm(number);
         let Some(client) = self.slots.get_mut(number) else { return };
-        let port = client.port;
+        // Once: a return that fails has no port to give back.
+        let port = std::mem::replace(&mut client.port, UNCHOSEN);
         match then {
             Then::Return(wait) => {
                 let wait = client.stay_away(now, desk, wait);
@@ -568,7 +569,7 @@ impl Desk {
                 self.job.counters.count_dropped();
                 self.job.control.count_closed();
                 self.record_trouble(client.g, class, now, text);
-                if !self.job.plan.life.reconnect {
+                if closing || !self.job.plan.life.reconnect {
                     return Then::Over;
                 }
                 client.extra().lost_at = Some(now);
@@ -651,6 +652,81 @@ impl Desk {
     fn tell_if_settled(&self) {
         if self.attempts.len() == 0 && self.job.pace.peek().is_none() {
             self.job.control.changed.notify_one();
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        collections::HashSet,
+        future::poll_fn,
+        io::Write,
+        net::{Ipv4Addr, TcpListener},
+        num::NonZeroU32,
+    };
+
+    use super::*;
+    use crate::{
+        codec::Version,
+        load::{Comeback, Profile, Target, locate::Located, ports::PortPlan},
+        net::Endpoint,
+        session::Config,
+    };
+
+    /// A worker with the one client of a plan, whose connections go to `listener`.
+    fn worker(listener: &TcpListener) -> Worker {
+        let address = listener.local_addr().unwrap();
+        let endpoint = Endpoint::tcp("127.0.0.1".to_owned(), address.port());
+        let mut plan = Plan::new(Target::broker(endpoint), Config::new(Version::V311));
+        plan.life.reconnect = true;
+        plan.life.comeback = Comeback::new(Duration::from_millis(1), Duration::from_millis(1));
+        let (start, one) = (Instant::now(), NonZeroU32::MIN);
+        let sources = "127.0.0.1".parse().unwrap();
+        let ports = PortPlan::new(&sources, &[address], 1, 0).unwrap().unwrap();
+        let job = Job {
+            session: Arc::clone(&plan.session),
+            route: Arc::new(Located::at(address).route),
+            ports: Some(Ports::new(Arc::new(ports), 0, 1)),
+            start,
+            pace: Pace::new(start, Profile::interval(Duration::ZERO), 1, 0, one),
+            fate: Fate::default(),
+            in_progress: 1,
+            counters: Arc::default(),
+            outbox: Arc::default(),
+            ready: Arc::default(),
+            control: Arc::default(),
+            troubles: mpsc::unbounded_channel().0,
+            plan: Arc::new(plan),
+        };
+        Worker::new(job, Alarm::new().unwrap(), Queue::new().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_port_is_given_back_once() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut worker = worker(&listener);
+        let counters = Arc::clone(&worker.desk.job.counters);
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+        });
+        poll_fn(|cx| {
+            let _ = worker.poll(cx);
+            let counts = Counters::sum([&*counters]);
+            if counts.connected > 0 {
+                // Once it has connected, no way leads anywhere: a connect fails at once.
+                let nowhere = (Ipv4Addr::BROADCAST, 1).into();
+                worker.desk.job.route = Arc::new(Located::at(nowhere).route);
+            }
+            if counts.return_failed < 5 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        serving.join().unwrap();
+        let ports = worker.desk.job.ports.as_mut().unwrap();
+        let mut seen = HashSet::new();
+        while let Some((number, _)) = ports.take() {
+            assert!(seen.insert(number), "port {number} would be used twice at a time");
         }
     }
 }
