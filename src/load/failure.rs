@@ -22,6 +22,8 @@ pub enum FailureClass {
     LocalMemory,
     /// A local rule forbids the connection.
     LocalForbidden,
+    /// This machine's kernel watches as many sockets for this user as it may.
+    LocalWatches,
     /// The target refused the TCP connection.
     TcpRefused,
     /// The TCP connection was not established in time.
@@ -93,6 +95,14 @@ impl FailureClass {
             Some(Errno::CONNRESET) => Self::TcpReset,
             Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN) => Self::TcpUnreachable,
             _ => Self::TcpOther(error.kind()),
+        }
+    }
+
+    /// The class of an error of having a socket watched.
+    pub(crate) fn of_watch(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOSPC) => Self::LocalWatches,
+            _ => Self::LocalMemory,
         }
     }
 
@@ -178,6 +188,7 @@ impl FailureClass {
             Self::LocalPorts => "local.eaddrnotavail",
             Self::LocalMemory => "local.enobufs",
             Self::LocalForbidden => "local.forbidden",
+            Self::LocalWatches => "local.enospc",
             Self::TcpRefused => "tcp.refused",
             Self::TcpTimeout => "tcp.timeout",
             Self::TcpReset => "tcp.reset",
@@ -231,6 +242,7 @@ impl FailureClass {
             }
             Self::LocalMemory => "give this machine more memory, or raise net.ipv4.tcp_mem",
             Self::LocalForbidden => "look at the firewall rules of this machine",
+            Self::LocalWatches => "raise fs.epoll.max_user_watches (sysctl -w)",
             Self::TcpRefused => "check that the broker listens on this address and port",
             Self::TcpTimeout => {
                 "check the firewall and the broker's accept queue (net.core.somaxconn), or lower \
@@ -360,6 +372,29 @@ mod tests {
         let class = FailureClass::of_end(Some(&end), None, false);
         assert_eq!(class.name(), "connack.quota_exceeded");
         assert_eq!(class.reason(), Some(ReasonCode::QUOTA_EXCEEDED));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_watched_is_not_the_brokers_fault() {
+        assert_eq!(FailureClass::of_watch(&os(Errno::NOSPC)).name(), "local.enospc");
+        assert_eq!(FailureClass::of_watch(&os(Errno::NOMEM)).name(), "local.enobufs");
+    }
+
+    #[test]
+    fn classes_are_known_by_their_names() {
+        let reasons = || (0x80..=u8::MAX).map(ReasonCode::new);
+        let refused = reasons().map(FailureClass::ConnAckRefused);
+        let ended = reasons().map(FailureClass::SessionDisconnect);
+        let denied = reasons().map(FailureClass::SubAckRefused);
+        for class in PLAIN.into_iter().chain(refused).chain(ended).chain(denied) {
+            let known = FailureClass::from_name(&class.name());
+            assert_eq!(known, Some(class), "{}", class.name());
+        }
+        let odd = FailureClass::from_name("tcp.interrupted").unwrap();
+        assert_eq!(odd, FailureClass::TcpOther(io::ErrorKind::Other));
+        for name in ["", "tcp", "connack.", "connack.0x", "session.no_such_reason", "x.y"] {
+            assert_eq!(FailureClass::from_name(name), None, "{name}");
+        }
     }
 
     #[test]

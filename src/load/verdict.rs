@@ -51,7 +51,8 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limit {
-    /// What it was: `schedule_lag`, `cpu`, `loop_stall`, `descriptors`, `ports` or `memory`.
+    /// What it was: `schedule_lag`, `cpu`, `loop_stall`, `descriptors`, `ports`, `memory`, `watches`
+    /// or `processes`.
     pub what: String,
     /// The figures.
     pub detail: String,
@@ -111,7 +112,7 @@ pub(crate) fn judge(report: &Report) -> Judgement {
 impl Limit {
     /// Whether this machine was short of something, so that clients failed for it.
     fn is_shortage(&self) -> bool {
-        matches!(self.what.as_str(), "descriptors" | "ports" | "memory")
+        matches!(self.what.as_str(), "descriptors" | "ports" | "memory" | "watches" | "processes")
     }
 }
 
@@ -121,6 +122,7 @@ fn limits(report: &Report) -> Vec<Limit> {
         ("local.emfile", "descriptors", "open files"),
         ("local.eaddrnotavail", "ports", "local ports"),
         ("local.enobufs", "memory", "memory for sockets"),
+        ("local.enospc", "watches", "room among the watched sockets"),
     ] {
         if let Some(row) = report.errors.iter().find(|row| row.class == class) {
             limits.push(Limit::new(what, format!("{} clients had no {short_of}", row.count)));

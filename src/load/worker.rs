@@ -347,7 +347,11 @@ impl Worker {
                     self.desk.wheel.arm(number, deadline);
                     return;
                 }
-                Err(error) => Ended { error: Some(error), ..Ended::default() },
+                Err(error) => Ended {
+                    class: Some(FailureClass::of_watch(&error)),
+                    text: error.to_string(),
+                    ..Ended::default()
+                },
             },
         };
         let then = self.desk.close(client, ended, now, self.close_by.is_some());
