@@ -8,10 +8,9 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 
 use super::{
-    Report, Shard, Slo,
+    Counts, Plan, Report, Shard, Slo,
     report::{
-        Distribution, ErrorRow, Host, Latencies, Outcome, Part, Rate, Run, Second, Totals,
-        per_second,
+        Distribution, ErrorRow, Host, Latencies, Outcome, Part, Rate, Run, Second, Totals, achieved,
     },
     stats::widest,
 };
@@ -203,7 +202,7 @@ impl Merge {
             target: first.target.clone(),
             plan: first.plan.clone(),
             totals,
-            rate: self.rate(totals.connected),
+            rate: self.rate(&totals),
             phases: self.phases()?,
             errors: self.errors(),
             series_1s,
@@ -315,15 +314,16 @@ impl Merge {
         }
     }
 
-    fn rate(&self, connected: u32) -> Rate {
+    fn rate(&self, totals: &Totals) -> Rate {
         let rates = || self.parts.iter().map(|part| &part.rate).zip(&self.offsets);
         let latest = |of: fn(&Rate) -> f64| {
             rates().map(|(rate, offset)| of(rate) + offset).fold(0.0, f64::max)
         };
         let last_connack_s = latest(|rate| rate.last_connack_s);
+        let intended = rates().map(|(rate, _)| rate.intended).sum();
         Rate {
-            intended: rates().map(|(rate, _)| rate.intended).sum(),
-            achieved: per_second(connected, last_connack_s),
+            intended,
+            achieved: achieved(totals, intended, last_connack_s),
             ramp_s: latest(|rate| rate.ramp_s),
             last_connack_s,
             held_s: rates().map(|(rate, _)| rate.held_s).fold(0.0, f64::max),

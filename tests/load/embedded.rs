@@ -62,7 +62,8 @@ async fn clients_start_at_their_intended_instants() {
     let report = run(plan).await;
     assert_eq!(report.rate.intended, Some(100.0));
     assert!(report.rate.ramp_s >= 0.2, "{:?}", report.rate);
-    assert!(report.rate.achieved <= 105.0, "{:?}", report.rate);
+    // The last of the 21 intervals counts although nothing starts at its end.
+    assert!(report.rate.achieved <= 100.0, "{:?}", report.rate);
 }
 
 #[tokio::test]

@@ -93,7 +93,11 @@ impl Report {
             totals,
             rate: Rate {
                 intended: plan.intended_rate(),
-                achieved: per_second(totals.connected, course.last_connack.as_secs_f64()),
+                achieved: achieved(
+                    &totals,
+                    plan.intended_rate(),
+                    course.last_connack.as_secs_f64(),
+                ),
                 ramp_s: course.ramp.as_secs_f64(),
                 last_connack_s: course.last_connack.as_secs_f64(),
                 held_s: course.held.as_secs_f64(),
@@ -183,6 +187,13 @@ impl ErrorRow {
             remedy: row.class.remedy().into(),
         }
     }
+}
+
+/// Accepted clients per second. The time between two starts belongs to the last one as well: a load
+/// that keeps its schedule is not faster than that for having few clients.
+pub(crate) fn achieved(totals: &Totals, intended: Option<f64>, last_connack_s: f64) -> f64 {
+    let schedule_s = intended.map_or(0.0, |rate| f64::from(totals.attempted) / rate);
+    per_second(totals.connected, last_connack_s.max(schedule_s))
 }
 
 /// `count` per second over `seconds`; 0 for no time at all.

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::build::{Course, EndedBy};
 pub use self::latencies::{Distribution, DistributionError, Latencies};
-pub(crate) use self::{build::per_second, latencies::quantile};
+pub(crate) use self::{
+    build::{achieved, per_second},
+    latencies::quantile,
+};
 use super::{
     Phase,
     shard::Shard,
@@ -204,7 +207,8 @@ pub struct Totals {
 pub struct Rate {
     /// Starts per second that the plan intended; `None` for as fast as possible.
     pub intended: Option<f64>,
-    /// Accepted clients per second, from the start of the load to the last CONNACK.
+    /// Accepted clients per second, from the start of the load to the last CONNACK, or to the end of
+    /// the schedule where that is later.
     pub achieved: f64,
     /// From the start of the load to the last client that was accepted or failed.
     pub ramp_s: f64,
