@@ -389,7 +389,8 @@ impl Merge {
             ..=last.unwrap_or(0)
         {
             let mut sum = Second { t: t as f64, ..Second::default() };
-            for part in &by_second {
+            let mut retransmits = PerMachine::default();
+            for (part, report) in by_second.iter().zip(&self.parts) {
                 let Some((&at, second)) = part.range(..=t).next_back() else { continue };
                 let is_over = at < t && part.keys().last() == Some(&at);
                 sum.attempted = sum.attempted.saturating_add(second.attempted);
@@ -402,7 +403,7 @@ impl Merge {
                 }
                 if at == t {
                     sum.cpu = add(sum.cpu, second.cpu);
-                    sum.retransmits = add(sum.retransmits, second.retransmits);
+                    retransmits.add(&report.host, second.retransmits);
                 }
                 if let [only] = self.parts.as_slice()
                     && !only.series_1s.is_empty()
@@ -410,6 +411,7 @@ impl Merge {
                     (sum.p50_us, sum.p99_us) = (second.p50_us, second.p99_us);
                 }
             }
+            sum.retransmits = retransmits.sum();
             series.push(sum);
         }
         series
@@ -439,14 +441,8 @@ impl Merge {
             cpu_mean: hosts().map(|host| host.cpu_mean).sum(),
             cpu_peak: hosts().map(|host| host.cpu_peak).sum(),
             loop_stall_max_us: hosts().map(|host| host.loop_stall_max_us).max().unwrap_or(0),
-            retransmits: match machines.len() {
-                1 => hosts().filter_map(|host| host.retransmits).max(),
-                _ => hosts().map(|host| host.retransmits).sum(),
-            },
-            syn_retransmits: match machines.len() {
-                1 => hosts().filter_map(|host| host.syn_retransmits).max(),
-                _ => hosts().map(|host| host.syn_retransmits).sum(),
-            },
+            retransmits: PerMachine::of(hosts(), |host| host.retransmits),
+            syn_retransmits: PerMachine::of(hosts(), |host| host.syn_retransmits),
             ..first.clone()
         }
     }
@@ -463,6 +459,33 @@ impl Merge {
             Outcome::Complete if totals.connected < totals.planned => Outcome::Failures,
             worst => worst,
         }
+    }
+}
+
+/// Counts of whole machines: each part on a machine tells the same one, as far as it lasted.
+#[derive(Default)]
+struct PerMachine<'a>(BTreeMap<&'a str, u64>);
+
+impl<'a> PerMachine<'a> {
+    fn of(
+        hosts: impl Iterator<Item = &'a Host>,
+        count: impl Fn(&Host) -> Option<u64>,
+    ) -> Option<u64> {
+        let mut all = Self::default();
+        hosts.for_each(|host| all.add(host, count(host)));
+        all.sum()
+    }
+
+    fn add(&mut self, host: &'a Host, count: Option<u64>) {
+        if let Some(count) = count {
+            let known = self.0.entry(&host.name).or_default();
+            *known = count.max(*known);
+        }
+    }
+
+    /// `None` when no machine tells.
+    fn sum(&self) -> Option<u64> {
+        (!self.0.is_empty()).then(|| self.0.values().sum())
     }
 }
 
