@@ -1,6 +1,9 @@
 //! What befalls the clients after they have connected: reconnecting, churn and storms.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// How the lives of the clients go on after their CONNACK.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +24,26 @@ impl Life {
     /// Whether a connection that ended may come back.
     pub(crate) fn brings_back(&self) -> bool {
         self.reconnect || self.churn.is_some() || !self.storms.is_empty()
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        if self.reconnect {
+            words.push("reconnect".to_owned());
+        }
+        if let Some(rate) = self.churn {
+            words.push(format!("churn {rate}/s"));
+        }
+        for Storm { at, share } in &self.storms {
+            words.push(format!("storm of {}% at {at:?}", share * 100.0));
+        }
+        if self.reconnect || !self.storms.is_empty() {
+            let Comeback { first, max, .. } = self.comeback;
+            words.push(format!("back-off {first:?} to {max:?}"));
+        }
+        f.write_str(&words.join(", "))
     }
 }
 

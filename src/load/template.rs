@@ -1,6 +1,9 @@
 //! Texts that differ from client to client: identifiers, user names, topics.
 
-use std::{fmt::Write, str::FromStr};
+use std::{
+    fmt::{self, Write},
+    str::FromStr,
+};
 
 use super::Seed;
 
@@ -96,6 +99,23 @@ impl Template {
     }
 }
 
+impl fmt::Display for Template {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => f.write_str(&text.replace('%', "%%"))?,
+                Piece::Index => f.write_str("%i")?,
+                Piece::ClientId => f.write_str("%c")?,
+                Piece::UserName => f.write_str("%u")?,
+                Piece::Random => f.write_str("%r")?,
+                Piece::Seed => f.write_str("%s")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for Template {
     type Err = TemplateError;
 
@@ -152,6 +172,8 @@ mod tests {
         assert_eq!(fill_in("%r", 1).len(), 16);
         assert_eq!(fill_in("%r", 1), fill_in("%r", 1));
         assert_ne!(fill_in("%r", 1), fill_in("%r", 2));
+        let text = "a/%i/%c/%u/%s/%r/100%%";
+        assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
     }
 
     #[test]

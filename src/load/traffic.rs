@@ -1,6 +1,6 @@
 //! The messages that held connections carry.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -33,6 +33,21 @@ pub struct Publishing {
     pub retain: bool,
     /// The time between two messages of one client.
     pub every: Duration,
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Publishing { topic, payload, qos, retain, every }) = &self.publish {
+            let retained = if *retain { ", retained" } else { "" };
+            let (bytes, qos) = (payload.len(), u8::from(*qos));
+            write!(f, "publish {bytes} bytes to {topic} every {every:?} at QoS {qos}{retained}")?;
+        }
+        if let Some(Subscribing { filter, options }) = &self.subscribe {
+            let and = if self.publish.is_some() { ", " } else { "" };
+            write!(f, "{and}subscribe to {filter} at QoS {}", u8::from(options.qos))?;
+        }
+        Ok(())
+    }
 }
 
 /// A subscription that each client makes after its first CONNACK.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use midge::load::{
     Distribution, Latencies, MergeError, Outcome, Phase, Profile, ReadReportError, Report, Seed,
-    Shard, Target,
+    Shard, Subscribing, Target,
 };
 
 use crate::{errors, plan, run, server::Script};
@@ -123,6 +123,52 @@ async fn what_does_not_belong_together_is_not_merged() {
     other.connect_timeout = Duration::from_secs(11);
     let error = Report::merge(vec![parts[0].clone(), run(other).await]).unwrap_err();
     assert!(error.to_string().ends_with("plan.connect_timeout_s is 10.0 and 11.0"), "{error}");
+}
+
+#[tokio::test]
+async fn plans_of_other_lives_and_other_clients_are_not_merged() {
+    let of = |index| {
+        let mut plan = plan(Target::Embedded, 4);
+        plan.seed = Seed(7);
+        plan.shard = Shard::new(index, 2).unwrap();
+        plan
+    };
+    let first = run(of(0)).await;
+    let mut churning = of(1);
+    churning.life.reconnect = true;
+    let mut named = of(1);
+    named.identity.client_id = Some("dev-%i".parse().unwrap());
+    let mut subscribed = of(1);
+    subscribed.traffic.subscribe =
+        Some(Subscribing { filter: "a/%i".parse().unwrap(), options: Default::default() });
+    for (plan, difference) in [
+        (churning, "plan.life is \"\" and \"reconnect, back-off 1s to 60s\""),
+        (named, "plan.clients_say is \"\" and \"client identifier dev-%i\""),
+        (subscribed, "plan.traffic is \"\" and \"subscribe to a/%i at QoS 0\""),
+    ] {
+        assert_ne!(plan.hash(), first.run.plan_hash);
+        let other = run(plan).await;
+        let error = Report::merge(vec![first.clone(), other]).unwrap_err();
+        assert!(error.to_string().ends_with(difference), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_machine_counts_is_not_multiplied_by_its_processes() {
+    let mut parts = shards(8, 4).await;
+    for (part, host) in parts.iter_mut().zip(["a", "a", "b", "b"]) {
+        part.host.name = host.into();
+        part.host.retransmits = Some(7);
+        part.host.syn_retransmits = Some(2);
+        part.series_1s.truncate(1);
+        part.run.started.clone_from(&"2030-01-31T12:00:00Z".to_owned());
+        for second in &mut part.series_1s {
+            (second.t, second.retransmits) = (0.5, Some(7));
+        }
+    }
+    let merged = Report::merge(parts).unwrap();
+    assert_eq!((merged.host.retransmits, merged.host.syn_retransmits), (Some(14), Some(4)));
+    assert_eq!(merged.series_1s[0].retransmits, Some(14));
 }
 
 #[tokio::test]

@@ -159,17 +159,20 @@ fn differences(a: &Report, b: &Report) -> Vec<String> {
         }
     };
     compare("clients", a.plan.clients.to_string(), b.plan.clients.to_string());
-    compare("interval", us(a.plan.interval_us), us(b.plan.interval_us));
+    compare("starts", a.plan.profile.clone(), b.plan.profile.clone());
+    let hold = |report: &Report| report.plan.hold_s.map_or("none".to_owned(), s);
+    compare("hold", hold(a), hold(b));
     compare("keep alive", s(a.plan.keepalive_s.into()), s(b.plan.keepalive_s.into()));
     compare("in progress", a.plan.in_progress_max.to_string(), b.plan.in_progress_max.to_string());
     compare("connect timeout", s(a.plan.connect_timeout_s), s(b.plan.connect_timeout_s));
+    let words =
+        |text: &str| if text.is_empty() { "none".to_owned() } else { single_line(text).into() };
+    compare("clients say", words(&a.plan.clients_say), words(&b.plan.clients_say));
+    compare("life", words(&a.plan.life), words(&b.plan.life));
+    compare("traffic", words(&a.plan.traffic), words(&b.plan.traffic));
     compare("MQTT", a.target.mqtt_version.clone(), b.target.mqtt_version.clone());
     compare("midge", a.run.version.clone(), b.run.version.clone());
     found
-}
-
-fn us(micros: u64) -> String {
-    duration(micros)
 }
 
 fn s(seconds: f64) -> String {

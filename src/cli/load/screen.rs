@@ -68,7 +68,13 @@ fn write_head(report: &Report, out: &mut String) -> fmt::Result {
         count(plan.clients.into()),
         plan.keepalive_s,
         count(plan.in_progress_max.into())
-    )
+    )?;
+    for words in [&plan.clients_say, &plan.life, &plan.traffic] {
+        if !words.is_empty() {
+            writeln!(out, "            {}", single_line(words))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_verdict(report: &Report, out: &mut String) -> fmt::Result {

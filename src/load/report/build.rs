@@ -149,6 +149,9 @@ impl PlanFacts {
             in_progress_max: plan.in_progress.get(),
             connect_timeout_s: plan.connect_timeout.as_secs_f64(),
             workers: plan.workers.get(),
+            clients_say: clients_say(plan),
+            life: plan.life.to_string(),
+            traffic: plan.traffic.to_string(),
         }
     }
 
@@ -161,6 +164,30 @@ impl PlanFacts {
         digest.truncate(16);
         digest
     }
+}
+
+/// What tells the clients of one plan from those of another, passwords excepted.
+fn clients_say(plan: &Plan) -> String {
+    let (identity, session) = (&plan.identity, &plan.session);
+    let mut words = Vec::new();
+    if let Some(client_id) = &identity.client_id {
+        words.push(format!("client identifier {client_id}"));
+    }
+    if let Some(username) = &identity.username {
+        words.push(format!("user {username}"));
+    } else if let Some(username) = &session.username {
+        words.push(format!("user {username}"));
+    }
+    if let Some(accounts) = &identity.accounts {
+        words.push(format!("{} rows of clients", accounts.len()));
+    }
+    if !session.clean_start {
+        words.push("sessions are kept".to_owned());
+    }
+    if let Some(will) = &session.will {
+        words.push(format!("will on {} at QoS {}", will.topic, u8::from(will.qos)));
+    }
+    words.join(", ")
 }
 
 impl TargetFacts {

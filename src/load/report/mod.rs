@@ -154,6 +154,15 @@ pub struct PlanFacts {
     pub connect_timeout_s: f64,
     /// Worker threads.
     pub workers: u32,
+    /// What the clients say of themselves, in words; empty for the defaults.
+    #[serde(default)]
+    pub clients_say: String,
+    /// What befalls the connections, in words; empty for nothing.
+    #[serde(default)]
+    pub life: String,
+    /// What the connections carry, in words; empty for nothing.
+    #[serde(default)]
+    pub traffic: String,
 }
 
 /// How many clients came how far. `planned = attempted + not_started`, `attempted = connected + failed
