@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Phase,
-    report::{Outcome, Report},
+    report::{ErrorRow, Outcome, Report},
 };
 
 /// How late this machine may start clients, as a part of the time between two starts.
@@ -38,7 +38,8 @@ pub struct Judgement {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
-    /// The objectives were met; without objectives, no client failed or lost its connection.
+    /// The objectives were met; without objectives, no client failed or lost its connection, none was
+    /// refused what it asked for, and those that the plan disconnected came back.
     #[default]
     Pass,
     /// They were not.
@@ -83,9 +84,8 @@ pub(crate) fn allowed_lag_micros(rate: f64) -> f64 {
 /// The verdict on `report`, whose objectives have been evaluated.
 pub(crate) fn judge(report: &Report) -> Judgement {
     let limited_by = limits(report);
-    let totals = &report.totals;
     let is_met = if report.slo.is_empty() {
-        totals.failed == 0 && totals.dropped == 0 && report.outcome != Outcome::Aborted
+        is_faultless(report)
     } else {
         report.slo.iter().all(|row| row.ok)
     };
@@ -107,6 +107,20 @@ pub(crate) fn judge(report: &Report) -> Judgement {
         (_, State::Invalid) => 4,
     };
     Judgement { state, limited_by, exit_code }
+}
+
+/// Whether every client did what the plan asked of it, as far as the load went.
+fn is_faultless(report: &Report) -> bool {
+    let totals = &report.totals;
+    let are_connected = match report.outcome {
+        Outcome::Complete => true,
+        // Those that had not started yet are not to blame, but somebody has to have come through.
+        Outcome::Interrupted => totals.failed + totals.dropped == 0 && totals.connected > 0,
+        _ => false,
+    };
+    let is_refused =
+        |row: &ErrorRow| row.class.starts_with("suback.") || row.class.starts_with("publish.");
+    are_connected && !report.errors.iter().any(is_refused) && totals.stayed_away() == 0
 }
 
 impl Limit {

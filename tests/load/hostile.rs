@@ -4,7 +4,7 @@ use std::{collections::HashSet, future, num::NonZeroU32, sync::Arc, time::Durati
 
 use midge::{
     codec::Version,
-    load::{self, Outcome, Phase, Plan, Profile, Report, Seed, Update},
+    load::{self, Outcome, Phase, Plan, Profile, Report, Seed, State, Update},
     session::Config,
 };
 
@@ -39,6 +39,22 @@ async fn a_silent_server_costs_each_client_its_timeout() {
     assert_eq!(report.phase(Phase::Tcp).unwrap().n, 30);
     assert!(report.phase(Phase::ConnAck).is_none());
     assert!(report.errors[0].first_s >= 0.3, "{:?}", report.errors);
+}
+
+#[tokio::test]
+async fn a_load_that_is_interrupted_before_anybody_was_accepted_has_not_passed() {
+    let server = Server::start(Script::Silence);
+    let mut plan = against(&server, 3);
+    plan.connect_timeout = Duration::from_secs(60);
+    let interrupt = async {
+        while !matches!(server.seen.try_recv(), Ok(Seen::Connect(..))) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let report = load::run(plan, interrupt, |_| {}).await.unwrap();
+    assert_adds_up(&report);
+    assert_eq!((report.totals.connected, report.totals.failed), (0, 0));
+    assert_eq!((report.verdict.state, report.verdict.exit_code), (State::Fail, 130));
 }
 
 #[tokio::test]

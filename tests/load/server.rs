@@ -12,6 +12,7 @@ pub const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
 const PINGREQ: u8 = 0xc0;
 const PINGRESP: [u8; 2] = [0xd0, 0];
 const DISCONNECT: u8 = 0xe0;
+const SUBSCRIBE: u8 = 0x82;
 
 /// What a server does with each connection.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub enum Script {
     AnswerAndLinger,
     /// As `Serve`, but refuses every second client with this answer.
     RefuseHalf(Vec<u8>),
+    /// As `Serve`, but refuses every subscription.
+    RefuseSubscriptions,
+    /// Accepts that many clients, and takes no connection after them.
+    ServeAtMost(usize),
 }
 
 /// What a server has seen, with the number of the connection.
@@ -64,7 +69,8 @@ impl Server {
         let (tell, seen) = mpsc::channel();
         let script = Arc::new(script);
         thread::spawn(move || {
-            for (number, stream) in listener.incoming().enumerate() {
+            let most = if let Script::ServeAtMost(most) = *script { most } else { usize::MAX };
+            for (number, stream) in listener.incoming().take(most).enumerate() {
                 let (script, tell) = (Arc::clone(&script), tell.clone());
                 thread::spawn(move || {
                     // A client that goes away in the middle ends the script.
@@ -99,7 +105,7 @@ fn serve(
         let packet_type = packet[0];
         match packet_type {
             0x10 => {
-                let _ = tell.send(Seen::Connect(number, packet));
+                let _ = tell.send(Seen::Connect(number, packet.clone()));
             }
             PINGREQ => {
                 let _ = tell.send(Seen::Ping(number));
@@ -117,8 +123,17 @@ fn serve(
                 }
             }
             Script::RefuseHalf(bytes) if !answered && number % 2 == 1 => stream.write_all(bytes)?,
-            Script::Serve | Script::AnswerAndLinger | Script::RefuseHalf(_) if !answered => {
+            Script::Serve
+            | Script::AnswerAndLinger
+            | Script::RefuseHalf(_)
+            | Script::RefuseSubscriptions
+            | Script::ServeAtMost(_)
+                if !answered =>
+            {
                 stream.write_all(&ACCEPTED)?
+            }
+            Script::RefuseSubscriptions if packet_type == SUBSCRIBE => {
+                stream.write_all(&[0x90, 3, packet[2], packet[3], 0x80])?
             }
             Script::Serve if packet_type == PINGREQ => stream.write_all(&PINGRESP)?,
             _ => {}

@@ -7,11 +7,15 @@ use midge::{
     codec::QoS,
     load::{
         self, Account, Comeback, Outcome, Phase, Plan, Profile, Publishing, Report, StartError,
-        Storm, Subscribing, Target, Update,
+        State, Storm, Subscribing, Target, Update,
     },
 };
 
-use crate::{assert_adds_up, at, errors, plan, run, support::Broker};
+use crate::{
+    assert_adds_up, at, errors, plan, run,
+    server::{Script, Server},
+    support::Broker,
+};
 
 const LOGGING: &str = "allow_anonymous true\nmax_connections -1\n";
 const QUICK: Comeback = {
@@ -156,6 +160,40 @@ async fn a_subscription_that_is_refused_is_told() {
     assert_eq!((report.totals.connected, report.totals.dropped), (3, 0));
     // mosquitto grants subscriptions whatever the rules of reading are; other brokers do not.
     assert!(report.errors.iter().all(|row| row.class.starts_with("suback.")), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_load_whose_subscriptions_are_refused_has_not_passed() {
+    let server = Server::start(Script::RefuseSubscriptions);
+    let mut plan = plan(at(server.address), 2);
+    plan.traffic.subscribe =
+        Some(Subscribing { filter: "a/%i".parse().unwrap(), options: Default::default() });
+    plan.hold = Some(Duration::from_millis(500));
+    let mut told = Vec::new();
+    let observe = |update| {
+        if let Update::Trouble(trouble) = update {
+            told.push(trouble.class.name().into_owned());
+        }
+    };
+    let report = load::run(plan, future::pending(), observe).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Complete);
+    assert_eq!(errors(&report), [("suback.unspecified_error", 2)]);
+    assert_eq!(told, ["suback.unspecified_error"; 2]);
+    assert_eq!((report.verdict.state, report.verdict.exit_code), (State::Fail, 1));
+}
+
+#[tokio::test]
+async fn a_load_whose_clients_cannot_come_back_has_not_passed() {
+    let server = Server::start(Script::ServeAtMost(4));
+    let mut plan = plan(at(server.address), 4);
+    plan.life.comeback = QUICK;
+    plan.life.storms = vec![Storm { at: Duration::from_millis(100), share: 1.0 }];
+    plan.hold = Some(Duration::from_millis(1_000));
+    let report = run_freely(plan).await;
+    let totals = report.totals;
+    assert_eq!((totals.left, totals.returned, totals.open, totals.dropped), (4, 0, 0, 0));
+    assert!(totals.return_failed > 0, "{totals:?}");
+    assert_eq!((totals.stayed_away(), report.verdict.state), (4, State::Fail));
 }
 
 #[tokio::test]

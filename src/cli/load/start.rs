@@ -290,6 +290,17 @@ pub(super) fn shortfall(report: &Report, exit: Exit) -> String {
             format!("the generator was limited: {}", limits.join("; "))
         }
         _ if !missed.is_empty() => format!("missed: {}", missed.join(", ")),
+        _ if totals.failed + totals.dropped == 0 => {
+            let away = totals.stayed_away();
+            let what = match &worst {
+                _ if totals.not_started > 0 => format!("{} never started", totals.not_started),
+                _ if away > 0 => format!("{away} could not come back"),
+                Some(_) => "all connected, and some were refused what they asked for".to_owned(),
+                None => format!("{} connected", totals.connected),
+            };
+            let worst = worst.map_or(String::new(), |worst| format!(", most by {worst}"));
+            format!("of {} clients {what}{worst}", totals.planned)
+        }
         _ => format!(
             "of {} clients {} failed and {} lost their connections, most by {}",
             totals.attempted,

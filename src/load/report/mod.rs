@@ -210,6 +210,14 @@ pub struct Totals {
     pub late_starts: u64,
 }
 
+impl Totals {
+    /// Clients that were away when the load ended, where attempts to come back have failed.
+    pub fn stayed_away(&self) -> u32 {
+        let away = self.connected.saturating_sub(self.open);
+        if self.return_failed > 0 { away } else { 0 }
+    }
+}
+
 /// How fast the clients started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
