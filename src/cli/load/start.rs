@@ -26,7 +26,7 @@ use crate::{
         signals::Signals,
         stdio::{self, Stdout, single_line},
     },
-    load::{Plan, Report, Shard, StartError, Update},
+    load::{Plan, Report, Shard, StartError, State, Update},
     net::Endpoint,
 };
 
@@ -91,7 +91,8 @@ pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
         runtime.shutdown_background();
         return exit;
     }
-    let (report, signal) = runtime.block_on(attend(plan, options, &mut outputs))?;
+    // Whoever stops the load waits until it is gone: by then there is everything to look at.
+    let (report, signal, _control) = runtime.block_on(attend(plan, options, &mut outputs))?;
     // A host name may still be looked up: that cannot be stopped, and is not waited for.
     runtime.shutdown_background();
     let printed = Stdout::new().write(screen::render(&report).as_bytes());
@@ -120,7 +121,7 @@ async fn attend(
     mut plan: Plan,
     options: &LoadOptions,
     outputs: &mut Outputs,
-) -> Result<(Report, Option<Exit>), Failure> {
+) -> Result<(Report, Option<Exit>, Option<Control>), Failure> {
     let not_started = |error| Failure::new(Exit::NotStarted, error);
     let mut signals =
         Signals::new().context("cannot take over the signals").map_err(not_started)?;
@@ -133,15 +134,17 @@ async fn attend(
         }
         None => None,
     };
+    let mut control = Control::open(format!("{} clients to {}", plan.clients, plan.target)).ok();
     if let Some(url) = &options.machines.barrier {
         let instant = tokio::select! {
             instant = meet(url, &plan, options.report.quiet) => instant.map_err(not_started)?,
-            signal = signals.next() => return Err(Failure::silent(signal)),
+            signal = asked_to_end(&mut signals, control.as_mut()) => {
+                return Err(Failure::silent(signal));
+            }
         };
         plan.start_at = Some(instant);
     }
     let (interrupt, interrupted) = oneshot::channel::<()>();
-    let mut control = Control::open(format!("{} clients to {}", plan.clients, plan.target));
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
     let seconds = RefCell::new(Vec::new());
     let running = fanout::run(
@@ -165,7 +168,7 @@ async fn attend(
     tokio::pin!(running);
     let (outcome, signal) = tokio::select! {
         outcome = &mut running => (outcome, None),
-        signal = asked_to_end(&mut signals, control.as_mut().ok()) => {
+        signal = asked_to_end(&mut signals, control.as_mut()) => {
             let _ = interrupt.send(());
             tokio::select! {
                 outcome = &mut running => (outcome, Some(signal)),
@@ -180,8 +183,10 @@ async fn attend(
             // The percentiles of a second do not follow from those of several processes.
             if !report.run.parts.is_empty() {
                 report.series_1s = seconds.take();
+                let together = report.series_1s.iter().map(|second| second.open).max();
+                report.totals.peak_open = report.totals.peak_open.max(together.unwrap_or(0));
             }
-            Ok((report, signal))
+            Ok((report, signal, control))
         }
     }
 }
@@ -255,11 +260,11 @@ pub(super) fn verdict(report: &Report, signal: Option<Exit>) -> Result<Exit, Fai
         1 => Exit::SomeFailed,
         5 => Exit::Unreachable,
         // What was stopped by `midge_conn stop` ends as at the end of its hold.
-        130 if signal == Some(Exit::Success)
-            && report.totals.failed + report.totals.dropped > 0 =>
-        {
-            Exit::SomeFailed
-        }
+        130 if signal == Some(Exit::Success) => match report.verdict.state {
+            State::Pass => return Ok(Exit::Success),
+            State::Fail => Exit::SomeFailed,
+            _ => Exit::GeneratorLimited,
+        },
         130 => return Ok(signal.unwrap_or(Exit::Signal(2))),
         _ => Exit::GeneratorLimited,
     };
