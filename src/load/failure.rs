@@ -3,6 +3,7 @@
 use std::{borrow::Cow, io};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     codec::ReasonCode,
@@ -219,6 +220,27 @@ impl FailureClass {
         })
     }
 
+    /// The class of that name, as far as the name tells all of it: an uncommon error of the socket
+    /// is [`TcpOther`](Self::TcpOther) of no particular kind.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (stage, kind) = name.split_once('.')?;
+        if let Some(class) = PLAIN.into_iter().find(|class| class.name() == name) {
+            return Some(class);
+        }
+        let with_reason = match stage {
+            "tcp" => return Some(Self::TcpOther(io::ErrorKind::Other)),
+            "connack" => Self::ConnAckRefused,
+            "session" => Self::SessionDisconnect,
+            "suback" => Self::SubAckRefused,
+            _ => return None,
+        };
+        let mut reasons = (0..=u8::MAX).map(ReasonCode::new);
+        reasons
+            .find(|reason| of_reason(stage, *reason) == name)
+            .map(with_reason)
+            .filter(|_| !kind.is_empty())
+    }
+
     /// What it is about a connection that goes on.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
@@ -311,6 +333,52 @@ fn refusal_remedy(reason: ReasonCode) -> &'static str {
             "raise the broker's limits, or start clients more slowly (-i)"
         }
         _ => "look at the broker's log for why it refused the client",
+    }
+}
+
+/// The classes whose names tell all of them.
+const PLAIN: [FailureClass; 28] = [
+    FailureClass::LocalDescriptors,
+    FailureClass::LocalPorts,
+    FailureClass::LocalMemory,
+    FailureClass::LocalForbidden,
+    FailureClass::LocalWatches,
+    FailureClass::TcpRefused,
+    FailureClass::TcpTimeout,
+    FailureClass::TcpReset,
+    FailureClass::TcpUnreachable,
+    FailureClass::SocketQueueFull,
+    FailureClass::Lookup,
+    FailureClass::Proxy,
+    FailureClass::ProxyTimeout,
+    FailureClass::Tls,
+    FailureClass::TlsTimeout,
+    FailureClass::WebSocket,
+    FailureClass::WebSocketTimeout,
+    FailureClass::ConnAckTimeout,
+    FailureClass::ConnAckClosed,
+    FailureClass::Malformed,
+    FailureClass::ProtocolError,
+    FailureClass::Stalled,
+    FailureClass::SessionClosed,
+    FailureClass::SessionReset,
+    FailureClass::PingMissing,
+    FailureClass::PingLate,
+    FailureClass::SubAckTimeout,
+    FailureClass::PublishRefused,
+];
+
+impl Serialize for FailureClass {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for FailureClass {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        Self::from_name(&name)
+            .ok_or_else(|| D::Error::custom(format_args!("{name:?} is no class of failures")))
     }
 }
 

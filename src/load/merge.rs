@@ -13,6 +13,7 @@ use super::{
         Distribution, ErrorRow, Host, Latencies, Outcome, Part, Rate, Run, Second, Totals, achieved,
     },
     stats::widest,
+    verdict::LOST,
 };
 
 /// Why reports cannot be merged.
@@ -80,6 +81,30 @@ impl PartName {
     }
 }
 
+/// What is known of the clients of a process that ended without a report.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// What it had told last.
+    pub counts: Counts,
+    /// When that was, in seconds since the start of the load.
+    pub at_s: f64,
+    /// The index of one of its clients.
+    pub sample: u32,
+    /// How it ended.
+    pub text: String,
+}
+
+impl Lost {
+    /// The counts after its end: who was connecting has failed, and who was connected is dropped.
+    pub fn gone(counts: Counts) -> Counts {
+        Counts {
+            failed: counts.failed + counts.pending(),
+            dropped: counts.dropped + counts.open(),
+            ..counts
+        }
+    }
+}
+
 /// Several reports and what follows from their being of one plan.
 struct Merge {
     parts: Vec<Report>,
@@ -111,6 +136,62 @@ impl Report {
     pub fn merge_incomplete(parts: Vec<Self>) -> Result<Self, MergeError> {
         check(&parts)?;
         Merge::new(parts, Shard::default())?.report()
+    }
+
+    /// Merges the reports of the processes that shared the work of `plan`, some of which are `lost`.
+    ///
+    /// # Errors
+    /// [`MergeError`] when there is no report at all, or they do not belong together.
+    pub fn merge_processes(
+        plan: &Plan,
+        parts: Vec<Self>,
+        lost: &[Lost],
+    ) -> Result<Self, MergeError> {
+        check(&parts)?;
+        let mut merged = Merge::new(parts, plan.shard.clone())?.report()?;
+        merged.ceiling.clone_from(&plan.ceiling);
+        if !lost.is_empty() {
+            merged.add_lost(plan, lost);
+        }
+        Ok(merged)
+    }
+
+    fn add_lost(&mut self, plan: &Plan, all: &[Lost]) {
+        let totals = &mut self.totals;
+        for lost in all {
+            let counts = Lost::gone(lost.counts);
+            totals.attempted += counts.attempted;
+            totals.connected += counts.connected;
+            totals.failed += counts.failed;
+            totals.dropped += counts.dropped;
+            totals.left += counts.left;
+            totals.returned += counts.returned;
+            totals.return_failed += counts.return_failed;
+            totals.pongs += counts.pongs;
+            totals.published += counts.published;
+            totals.received += counts.received;
+        }
+        totals.not_started = totals.planned.saturating_sub(totals.attempted);
+        let count = |lost: &Lost| u64::from(lost.counts.pending() + lost.counts.open());
+        let first = all.iter().min_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        let row = first.map(|first| ErrorRow {
+            class: LOST.into(),
+            code: None,
+            count: all.iter().map(count).sum(),
+            first_s: first.at_s,
+            last_s: all.iter().map(|lost| lost.at_s).fold(first.at_s, f64::max),
+            sample_client: plan.identity.client_id(plan.seed, first.sample),
+            sample_error: first.text.clone(),
+            remedy:
+                "look for what ended the process: the kernel when it was out of memory (dmesg), \
+                     or somebody's kill"
+                    .into(),
+        });
+        self.errors.splice(0..0, row);
+        self.rate.intended = plan.intended_rate();
+        self.rate.achieved = achieved(&self.totals, self.rate.intended, self.rate.last_connack_s);
+        self.outcome = self.outcome.max(Outcome::Failures);
+        self.judge(&plan.objectives);
     }
 
     /// By how much the parts of a merged report did not start at the same time, in seconds; 0 for

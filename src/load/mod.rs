@@ -58,7 +58,7 @@ pub use descriptors::TooFewDescriptors;
 pub use failure::FailureClass;
 pub use identity::{Account, Identity, Seed};
 pub use life::{Comeback, Life, Storm};
-pub use merge::{MergeError, PartName};
+pub use merge::{Lost, MergeError, PartName};
 pub use pace::{Profile, ProfileError};
 #[cfg(feature = "tls")]
 pub use plan::ClientTls;

@@ -48,7 +48,7 @@ pub enum Update {
     /// How far it has come: at least ten times a second while clients connect, and once a second
     /// after that.
     Progress(Progress),
-    /// A client failed or lost its connection.
+    /// A client failed or lost its connection, or something it asked for was refused or late.
     Trouble(Trouble),
     /// A second is over, or the load is.
     Second(Interval),
@@ -232,7 +232,7 @@ async fn instant_of(at: Timestamp) -> Result<Instant, StartError> {
 struct Crew {
     control: Arc<Control>,
     start: Instant,
-    /// At most one per attempt, and the attempts in progress are bounded.
+    /// One per attempt, ping or message at most, and taken several times a second.
     troubles: mpsc::UnboundedReceiver<Trouble>,
     workers: Vec<Hand>,
 }

@@ -18,6 +18,8 @@ const LEAST_LAG_MICROS: f64 = 1_000.0;
 const BUSY: f64 = 0.85;
 /// How long a worker may not look at its sockets.
 const STALL_MICROS: u64 = 10_000;
+/// The class of the clients whose process ended without a report.
+pub(crate) const LOST: &str = "local.process_lost";
 /// With fewer clients, one hiccup of the machine is no limit.
 const FEWEST: u32 = 100;
 
@@ -141,6 +143,10 @@ fn limits(report: &Report) -> Vec<Limit> {
         if let Some(row) = report.errors.iter().find(|row| row.class == class) {
             limits.push(Limit::new(what, format!("{} clients had no {short_of}", row.count)));
         }
+    }
+    if let Some(row) = report.errors.iter().find(|row| row.class == LOST) {
+        let detail = format!("{} clients were lost with a process of the generator", row.count);
+        limits.push(Limit::new("processes", detail));
     }
     limits.extend(report.host.limits.iter().cloned());
     if report.totals.attempted < FEWEST {

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -96,8 +97,9 @@ impl Control {
     }
 }
 
-/// A client that failed to connect or lost its connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A client that failed to connect or lost its connection, or that met an error on a connection that
+/// goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trouble {
     /// When, since the start of the load.
@@ -628,8 +630,7 @@ impl Desk {
 
     /// Notes what went wrong on a connection that goes on.
     pub(super) fn note(&mut self, g: u32, class: FailureClass, now: Instant) {
-        let at = now.saturating_duration_since(self.job.start);
-        self.stats.record_failure(class, g, at, class.meaning());
+        self.record_trouble(g, class, now, class.meaning().to_owned());
     }
 
     /// Accounts for a client that was accepted, and that had lost its connection before at `lost_at`.

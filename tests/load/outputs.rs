@@ -367,6 +367,39 @@ fn metrics_are_served_while_the_load_runs() {
     load.wait().unwrap();
 }
 
+/// Each process has its own failures, and the one that was started tells of all of them.
+#[test]
+fn failures_in_several_processes_are_served_and_told() {
+    let port = free_port();
+    let server = Server::start(Script::RefuseHalf(vec![0x20, 2, 0, 5]));
+    let url = format!("mqtt-tcp://{}", server.address);
+    let mut load = Command::new(TOOL)
+        .args(["start", "--url", &url, "-C", "8", "-i", "0", "-v", "--processes", "2"])
+        .args(["--quiet", "--prometheus", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.wait_for_connects(8);
+    let mut metrics = String::new();
+    while !metrics.contains("midge_conn_errors_total{class=\"connack.not_authorized\"} 4") {
+        metrics.clear();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        stream.read_to_string(&mut metrics).unwrap();
+        assert!(load.try_wait().unwrap().is_none(), "{metrics}");
+        if metrics.contains("_phase_seconds_count{phase=\"total_all\"} 8") {
+            assert!(metrics.contains("not_authorized\"} 4"), "{metrics}");
+        }
+    }
+    assert!(Command::new("kill").arg(load.id().to_string()).status().unwrap().success());
+    let output = load.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(told.lines().count(), 4, "{told}");
+    assert!(told.lines().all(|line| line.contains("connack.not_authorized: ")), "{told}");
+}
+
 #[test]
 fn outputs_that_cannot_be_written_are_found_before_the_first_connect() {
     let server = Server::start(Script::Serve);

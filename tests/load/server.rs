@@ -63,6 +63,13 @@ impl Server {
         }
     }
 
+    /// Waits for as many CONNECTs.
+    pub fn wait_for_connects(&self, count: usize) {
+        for _ in 0..count {
+            while !matches!(self.seen.recv().unwrap(), Seen::Connect(..)) {}
+        }
+    }
+
     pub fn start(script: Script) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

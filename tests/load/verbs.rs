@@ -319,16 +319,129 @@ fn a_signal_ends_every_process_with_one_report() {
 fn a_process_that_is_killed_is_told_and_the_rest_goes_on() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(Script::Serve);
-    let child = holding(home.path(), &server, 2, &["--processes", "2"]);
+    let json = home.path().join("run.json");
+    let more = ["--processes", "2", "--json", json.to_str().unwrap()];
+    let child = holding(home.path(), &server, 2, &more);
     let id = child.id();
     let family = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     kill("-KILL", family.split_whitespace().next().unwrap());
     while !matches!(server.seen.recv().unwrap(), Seen::Closed(_)) {}
-    kill("-INT", &id.to_string());
+    assert_eq!(run(home.path(), &["stop"]).status.code(), Some(0));
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(text(&output.stderr).contains("ended without a report (signal: 9"), "{output:?}");
-    // Its clients count as never started: what became of them nobody can tell.
-    assert!(text(&output.stdout).contains("connected   1 of 2"), "{output:?}");
-    assert!(text(&output.stdout).contains("not started 1"), "{output:?}");
+    let told = text(&output.stdout);
+    assert!(told.contains("limited by  processes: 1 clients were lost"), "{told}");
+    assert!(told.contains("connected   2 of 2 (100.00%), failed 0, pending 0"), "{told}");
+    assert!(told.contains("dropped 1, open at the end 1"), "{told}");
+    assert!(told.contains("  local.process_lost 1 at "), "{told}");
+    let report = report(&json);
+    let last = report["series_1s"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["attempted"], &last["open"]), (&Value::from(2), &Value::from(1)));
+}
+
+/// Each process would be stopped when it asked on the terminal itself.
+#[test]
+fn what_is_asked_for_is_asked_once_for_all_processes() {
+    use expectrl::{Eof, Expect, Session};
+
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::Serve);
+    let url = format!("mqtt-tcp://{}", server.address);
+    let start = ["start", "--url", &url, "-C", "4", "-i", "0", "--hold", "0", "--processes", "2"];
+    let ask = ["-u", "ann", "--pw-prompt", "--quiet"];
+    let mut command = Command::new(TOOL);
+    command.args(start).args(ask).env("XDG_RUNTIME_DIR", home.path());
+    let mut terminal = Session::spawn(command).unwrap();
+    terminal.set_expect_timeout(Some(std::time::Duration::from_secs(60)));
+    terminal.expect("Password: ").unwrap();
+    terminal.send("seven\n").unwrap();
+    let rest = terminal.expect(Eof).unwrap();
+    let rest = String::from_utf8_lossy(rest.as_bytes()).into_owned();
+    assert!(rest.contains("connected   4 of 4"), "{rest}");
+    let connects: Vec<_> = server
+        .seen
+        .try_iter()
+        .filter_map(|seen| if let Seen::Connect(_, packet) = seen { Some(packet) } else { None })
+        .collect();
+    assert_eq!(connects.len(), 4);
+    assert!(connects.iter().all(|packet| packet.ends_with(b"\0\x03ann\0\x05seven")));
+}
+
+#[test]
+fn a_load_that_waits_for_its_start_can_be_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = |child: &Child| home.path().join(format!("midge_conn/{}.sock", child.id()));
+    let broker = Broker::with_config("allow_anonymous true\n");
+    let barrier = broker.map(|broker| (format!("mqtt://{}/go", broker.address()), broker));
+    let mut waits = vec![
+        vec!["--start-at", "+1h", "--force"],
+        vec!["--start-at", "+1h", "--force", "--processes", "2"],
+    ];
+    if let Some((url, _)) = &barrier {
+        waits.push(vec!["--barrier", url, "--force", "--shard", "0/2", "--seed", "1"]);
+    }
+    for more in waits {
+        for (by, code) in [("stop", 0), ("-INT", 130), ("-TERM", 143)] {
+            let arguments = ["start", "--embedded", "-C", "4", "--quiet"];
+            let child = tool(home.path(), &[&arguments[..], &more].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            while !socket(&child).exists() {
+                std::thread::yield_now();
+            }
+            match by {
+                "stop" => assert_eq!(run(home.path(), &["stop"]).status.code(), Some(0)),
+                signal => kill(signal, &child.id().to_string()),
+            }
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{more:?} {by}: {output:?}");
+            assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{more:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_load_that_missed_its_objective_is_stopped_as_one() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(Script::Serve);
+    let child = holding(home.path(), &server, 1, &["--slo", "connected.count>=2"]);
+    assert_eq!(run(home.path(), &["stop"]).status.code(), Some(0));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("missed: connected.count>=2 is 1"), "{output:?}");
+}
+
+/// `stop` waits for the socket to go.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_load_is_there_until_its_files_are_written() {
+    use std::io::{BufRead, BufReader, Read, Write};
+
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Nothing more fits into it until somebody reads.
+    let mut both = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    both.write_all(&[b' '; 64 << 10]).unwrap();
+    let server = Server::start(Script::Serve);
+    let more = ["--json", pipe.to_str().unwrap()];
+    let mut child = holding(home.path(), &server, 1, &more);
+    kill("-INT", &child.id().to_string());
+    let mut report = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("memory") {
+        line.clear();
+        assert!(report.read_line(&mut line).unwrap() > 0);
+    }
+    let socket = home.path().join(format!("midge_conn/{}.sock", child.id()));
+    assert!(socket.exists());
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; 4096];
+        while both.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    });
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!socket.exists());
 }

@@ -17,9 +17,11 @@
 //! A process whose standard input ends has lost its parent, and ends at once.
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     future::{Future, pending},
     num::NonZeroU32,
+    os::unix::ffi::OsStringExt,
     process::Stdio,
     time::Duration,
 };
@@ -43,13 +45,19 @@ use crate::{
     cli::{
         Tool,
         exit::{Exit, Failure},
+        plan::ASKED,
         stdio::{self, Stdout},
     },
-    load::{self, Counts, Interval, Outcome, Phase, Plan, Progress, Report, Second, Shard, Update},
+    load::{
+        self, Counts, Interval, Lost, Outcome, Phase, Plan, Progress, Report, Second, Shard,
+        StartError, Trouble, Update,
+    },
 };
 
 /// Time for all processes to get from `go` to the instant at which they start.
 const HEAD_START: SignedDuration = SignedDuration::from_millis(500);
+/// The option that has the password asked for.
+const PROMPT: &str = "--pw-prompt";
 /// A process whose counters stand still tells so this often.
 const IDLE_TELL: Duration = Duration::from_secs(1);
 
@@ -69,6 +77,7 @@ enum Told {
         second: Second,
         phases: Vec<(String, String)>,
     },
+    Trouble(Trouble),
     Report(Box<Report>),
     /// The load did not start.
     Refused {
@@ -86,7 +95,7 @@ pub(super) async fn run(
     processes: Option<u32>,
     interrupt: impl Future<Output = ()>,
     observe: impl FnMut(Update),
-) -> Result<Result<Report, load::StartError>, Failure> {
+) -> Result<Result<Report, StartError>, Failure> {
     let count = match processes {
         Some(count) => count.min(plan.clients).max(1),
         None => match plan.processes() {
@@ -98,7 +107,7 @@ pub(super) async fn run(
         return Ok(load::run(plan, interrupt, observe).await);
     }
     let mut family = Family::start(&plan, count).map_err(not_started)?;
-    family.run(&plan, interrupt, observe).await.map(Ok)
+    family.run(&plan, interrupt, observe).await
 }
 
 /// The processes of one load.
@@ -113,8 +122,12 @@ struct Member {
     input: Option<ChildStdin>,
     reader: JoinHandle<()>,
     progress: Option<Progress>,
-    seconds: Vec<Interval>,
+    seconds: VecDeque<Interval>,
+    /// The second that was shown last.
+    last: Option<Second>,
     report: Option<Report>,
+    /// How it ended, where that was without a report.
+    lost: Option<String>,
     ended: bool,
 }
 
@@ -128,6 +141,7 @@ impl Family {
         for index in 0..count {
             let mut child = Command::new(&program)
                 .args(arguments(plan, index, count))
+                .envs(password(plan))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 // A signal of the terminal is for the parent, which passes it on in its own way.
@@ -142,8 +156,10 @@ impl Family {
                 child,
                 reader,
                 progress: None,
-                seconds: Vec::new(),
+                seconds: VecDeque::new(),
+                last: None,
                 report: None,
+                lost: None,
                 ended: false,
             });
         }
@@ -155,11 +171,11 @@ impl Family {
         plan: &Plan,
         interrupt: impl Future<Output = ()>,
         mut observe: impl FnMut(Update),
-    ) -> Result<Report, Failure> {
+    ) -> Result<Result<Report, StartError>, Failure> {
         tokio::pin!(interrupt);
         tokio::select! {
             ready = self.all_ready() => ready?,
-            () = &mut interrupt => return Err(Failure::silent(Exit::Signal(2))),
+            () = &mut interrupt => return Ok(Err(StartError::Interrupted)),
         }
         let at = match plan.start_at {
             Some(at) => at,
@@ -178,7 +194,9 @@ impl Family {
             };
             let Some((index, told)) = told else { break };
             match told {
+                Some(Told::Refused { .. }) if stopped => return Ok(Err(StartError::Interrupted)),
                 Some(Told::Refused { exit, text }) => return Err(refused(exit, text)),
+                Some(Told::Trouble(trouble)) => observe(Update::Trouble(trouble)),
                 Some(told) => {
                     if self.take(index, told) && !stopped {
                         stopped = true;
@@ -186,26 +204,39 @@ impl Family {
                     }
                     self.tell(&mut observe);
                 }
-                None => self.lost(index).await,
+                None => {
+                    self.lost(index).await;
+                    self.tell(&mut observe);
+                }
             }
         }
         let reports: Vec<_> =
             self.members.iter_mut().filter_map(|member| member.report.take()).collect();
         // The process that gave up says why; the others were only told to stop.
         let given_up = reports.iter().map(|report| report.outcome).find(|it| gives_up(*it));
-        let merged = if reports.len() == self.members.len() {
-            Report::merge(reports)
-        } else {
-            Report::merge_incomplete(reports)
-        };
-        let merged = merged.context("cannot put the reports of the processes together");
+        let merged = Report::merge_processes(plan, reports, &self.all_lost(plan))
+            .context("cannot put the reports of the processes together");
         let mut merged = merged.map_err(not_started)?;
-        merged.ceiling.clone_from(&plan.ceiling);
         if let Some(outcome) = given_up {
             merged.outcome = outcome;
             merged.judge(&plan.objectives);
         }
-        Ok(merged)
+        Ok(Ok(merged))
+    }
+
+    /// What is known of the processes that ended without a report.
+    fn all_lost(&self, plan: &Plan) -> Vec<Lost> {
+        (0..)
+            .zip(&self.members)
+            .filter_map(|(index, member)| {
+                let text = member.lost.clone()?;
+                let (counts, elapsed) =
+                    member.progress.map(|it| (it.counts, it.elapsed)).unwrap_or_default();
+                let part = plan.shard.part(index, self.members.len() as u32);
+                let sample = part.map_or(0, |part| part.index);
+                Some(Lost { counts, at_s: elapsed.as_secs_f64(), sample, text })
+            })
+            .collect()
     }
 
     /// Waits until every process has checked the plan.
@@ -233,7 +264,7 @@ impl Family {
             }
             Told::Second { from, to, second, phases } => {
                 let phases = phases.iter().filter_map(|(name, text)| decode(name, text)).collect();
-                member.seconds.push(Interval { from, to, second, phases });
+                member.seconds.push_back(Interval { from, to, second, phases });
             }
             Told::Report(report) => {
                 let gives_up =
@@ -241,7 +272,7 @@ impl Family {
                 member.report = Some(*report);
                 return gives_up;
             }
-            Told::Ready | Told::Refused { .. } => {}
+            Told::Ready | Told::Refused { .. } | Told::Trouble(_) => {}
         }
         false
     }
@@ -257,6 +288,7 @@ impl Family {
             let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             let text = format!("process {index} of {count} ended without a report ({how})");
             stdio::report(Tool::Conn.name(), &text);
+            member.lost = Some(text);
         }
     }
 
@@ -265,21 +297,24 @@ impl Family {
         let told: Vec<_> = self.members.iter().filter_map(|member| member.progress).collect();
         if told.len() == self.members.len() {
             let elapsed = told.iter().map(|progress| progress.elapsed).max().unwrap_or_default();
-            let counts = told.iter().fold(Counts::default(), |sum, it| sum.plus(it.counts));
-            let held = told.iter().map(|progress| progress.held).min().flatten();
+            let counts = self.members.iter().filter_map(Member::counts);
+            let counts = counts.fold(Counts::default(), Counts::plus);
+            // The clock of a process that was lost stands still.
+            let members = self.members.iter().filter(|member| member.lost.is_none());
+            let held = members.filter_map(|member| Some(member.progress?.held)).min().flatten();
             observe(Update::Progress(Progress { elapsed, counts, held }));
         }
         while self.members.iter().all(|member| member.ended || !member.seconds.is_empty()) {
-            let seconds: Vec<_> = self
-                .members
-                .iter_mut()
-                .filter(|member| !member.seconds.is_empty())
-                .map(|member| member.seconds.remove(0))
-                .collect();
-            match together(seconds) {
-                Some(interval) => observe(Update::Second(interval)),
-                None => return,
+            let (mut seconds, mut left_behind) = (Vec::new(), Vec::new());
+            for member in &mut self.members {
+                match member.next_second() {
+                    Some(second) => seconds.push(second),
+                    None => left_behind.extend(member.left_behind()),
+                }
             }
+            let Some(mut interval) = together(seconds) else { return };
+            left_behind.iter().for_each(|second| count_in(&mut interval.second, second));
+            observe(Update::Second(interval));
         }
     }
 
@@ -292,6 +327,37 @@ impl Family {
                 let _ = input.flush().await;
             }
         }
+    }
+}
+
+impl Member {
+    /// What it has come to.
+    fn counts(&self) -> Option<Counts> {
+        let counts = self.progress?.counts;
+        Some(if self.lost.is_some() { Lost::gone(counts) } else { counts })
+    }
+
+    /// Takes its next second, if there is one.
+    fn next_second(&mut self) -> Option<Interval> {
+        let interval = self.seconds.pop_front()?;
+        self.last = Some(interval.second);
+        Some(interval)
+    }
+
+    /// What is left of it in the seconds that it has no part in: its end came before theirs.
+    fn left_behind(&self) -> Option<Second> {
+        if self.lost.is_none() {
+            return self.last;
+        }
+        let counts = self.counts()?;
+        Some(Second {
+            attempted: counts.attempted,
+            connected: counts.connected,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            open: counts.open(),
+            ..Second::default()
+        })
     }
 }
 
@@ -308,12 +374,21 @@ fn gives_up(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Unreachable | Outcome::Aborted)
 }
 
-/// The arguments of process `index`: those of this one, and its part.
+/// The arguments of process `index`: those of this one, and its part. A password that was asked for is
+/// not asked for again: it comes with [`password`].
 fn arguments(plan: &Plan, index: u32, count: u32) -> Vec<OsString> {
-    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let given = std::env::args_os().skip(1);
+    let mut arguments: Vec<_> = given.filter(|argument| argument != PROMPT).collect();
     arguments.push(format!("--part={index}/{count}").into());
     arguments.push(format!("--seed={}", plan.seed.0).into());
     arguments
+}
+
+/// The variable of the environment with the password that was asked for.
+fn password(plan: &Plan) -> Option<(&'static str, OsString)> {
+    let is_asked_for = std::env::args_os().any(|argument| argument == PROMPT);
+    let password = plan.session.password.as_ref().filter(|_| is_asked_for)?;
+    Some((ASKED, OsString::from_vec(password.as_bytes().to_vec())))
 }
 
 /// Passes on what a process writes, and its end.
@@ -337,11 +412,7 @@ fn together(seconds: Vec<Interval>) -> Option<Interval> {
         sum.from = sum.from.min(more.from);
         sum.to = sum.to.max(more.to);
         let (all, one) = (&mut sum.second, more.second);
-        all.attempted += one.attempted;
-        all.connected += one.connected;
-        all.failed += one.failed;
-        all.dropped += one.dropped;
-        all.open += one.open;
+        count_in(all, &one);
         all.cpu = all.cpu.zip(one.cpu).map(|(a, b)| a + b);
         all.rss_bytes = all.rss_bytes.zip(one.rss_bytes).map(|(a, b)| a + b);
         all.retransmits = all.retransmits.max(one.retransmits);
@@ -358,6 +429,15 @@ fn together(seconds: Vec<Interval>) -> Option<Interval> {
         sum.second.p99_us = total.map(|total| total.value_at_quantile(0.99));
         sum
     })
+}
+
+/// Adds the clients of another process.
+fn count_in(all: &mut Second, one: &Second) {
+    all.attempted += one.attempted;
+    all.connected += one.connected;
+    all.failed += one.failed;
+    all.dropped += one.dropped;
+    all.open += one.open;
 }
 
 fn encode((phase, durations): &(Phase, Histogram<u32>)) -> Option<(String, String)> {
@@ -386,11 +466,7 @@ fn refused(exit: u8, text: String) -> Failure {
 ///
 /// # Errors
 /// None that the parent has not been told of.
-pub(super) async fn serve(
-    plan: Result<Plan, Failure>,
-    part: &Shard,
-    verbose: bool,
-) -> Result<Exit, Failure> {
+pub(super) async fn serve(plan: Result<Plan, Failure>, part: &Shard) -> Result<Exit, Failure> {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let (mut plan, shard) = match plan {
         Ok(plan) => {
@@ -417,7 +493,7 @@ pub(super) async fn serve(
                 pending::<()>().await;
             }
         },
-        teller(verbose),
+        teller(),
     );
     match running.await {
         Ok(report) => {
@@ -429,7 +505,7 @@ pub(super) async fn serve(
 }
 
 /// Passes the updates of a load on to the parent.
-fn teller(verbose: bool) -> impl FnMut(Update) {
+fn teller() -> impl FnMut(Update) {
     let mut last: Option<Progress> = None;
     move |update| {
         let told = match update {
@@ -449,10 +525,7 @@ fn teller(verbose: bool) -> impl FnMut(Update) {
                 let phases = phases.iter().filter_map(encode).collect();
                 Told::Second { from, to, second, phases }
             }
-            Update::Trouble(trouble) if verbose => {
-                return stdio::report(Tool::Conn.name(), &trouble.to_string());
-            }
-            Update::Trouble(_) => return,
+            Update::Trouble(trouble) => Told::Trouble(trouble),
         };
         // A parent that is gone has closed the input, too, which ends this process.
         let _ = tell(&told);

@@ -144,6 +144,11 @@ impl Collector for Metrics {
                 "Accepted clients that lost their connections",
                 counts.dropped.into(),
             ),
+            ("connections_ended", "Connections that the plan ended itself", counts.left.into()),
+            ("clients_returned", "Clients that were accepted again", counts.returned.into()),
+            ("returns_failed", "Attempts to come back that failed", counts.return_failed.into()),
+            ("messages_published", "Messages that were published", counts.published),
+            ("messages_received", "Messages that were received", counts.received),
             ("pings_answered", "Answers to pings", counts.pongs),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -23,6 +23,7 @@ use crate::{
         Tool,
         exit::{Exit, Failure},
         opts::LoadOptions,
+        secret_input::Prompt,
         signals::Signals,
         stdio::{self, Stdout, single_line},
     },
@@ -66,6 +67,7 @@ pub(super) fn with_names_of_nanomq(command: Command) -> Command {
 pub(super) fn run(options: &LoadOptions) -> Result<Exit, Failure> {
     let usage = |error| Failure::new(Exit::Usage, error);
     if let Some(part) = &options.pace.part {
+        Prompt::forbid();
         return serve(options, part);
     }
     let mut plan = plan(options).map_err(usage)?;
@@ -110,7 +112,7 @@ fn serve(options: &LoadOptions, part: &Shard) -> Result<Exit, Failure> {
         .build()
         .context("cannot start the runtime")
         .map_err(|error| Failure::new(Exit::NotStarted, error))?;
-    let exit = runtime.block_on(fanout::serve(plan, part, options.report.verbose));
+    let exit = runtime.block_on(fanout::serve(plan, part));
     // Standard input is still being read.
     runtime.shutdown_background();
     exit

@@ -17,7 +17,7 @@ mod subscribe;
 pub use authentication::AuthenticationPlan;
 pub use client::{ClientPlan, WillPlan, random_client_id};
 pub use delivery::{DeliveryPlan, ExecPlan, FilesPlan};
-pub use password::PasswordPlan;
+pub use password::{ASKED, PasswordPlan};
 pub use properties::{ConnectSettings, PropertiesPlan};
 pub use publish::{Lines, PublishPlan, SpoolPlan};
 pub use request::{Correlation, RequestPlan, request_properties};

@@ -11,6 +11,8 @@ use crate::cli::{
 
 /// The environment variable with the password.
 const VARIABLE: &str = "MIDGE_PASSWORD";
+/// That in which a process of this program finds the password that the one before it has asked for.
+pub const ASKED: &str = "MIDGE_ASKED_PASSWORD";
 
 /// Where the password is.
 #[derive(Clone, Debug)]
@@ -37,6 +39,11 @@ impl PasswordPlan {
     pub fn of_environment() -> Option<Self> {
         let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
         Some(Self::Given(value.into()))
+    }
+
+    /// What the process that started this one has asked for.
+    pub fn of_parent() -> Option<Self> {
+        Some(Self::Given(env::var_os(ASKED)?.into()))
     }
 
     /// The option that it comes from.

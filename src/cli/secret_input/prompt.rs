@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -28,6 +29,8 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::signals::{Held, Signals};
+
+static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 
 /// What the errors of a prompt call things.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +83,21 @@ pub struct Prompt {
 }
 
 impl Prompt {
+    /// Makes every later prompt of this process fail: it is not the one that somebody sits before,
+    /// and would be stopped when it reads.
+    pub fn forbid() {
+        FORBIDDEN.store(true, Ordering::Relaxed);
+    }
+
     /// Turns the echo of the controlling terminal off.
     ///
     /// # Errors
     /// [`PromptError::NoTerminal`] and [`PromptError::Terminal`].
     pub fn open(signals: Rc<Signals>, wording: Wording) -> Result<Self, PromptError> {
         let no_terminal = |source| PromptError::NoTerminal { wording, source };
+        if FORBIDDEN.load(Ordering::Relaxed) {
+            return Err(no_terminal(io::ErrorKind::Unsupported.into()));
+        }
         let tty = OpenOptions::new().write(true).open(TERMINAL).map_err(no_terminal)?;
         // Reading must not wait: ^C throws away what was typed before it, so that a key which
         // `poll` has announced may be gone.
