@@ -406,12 +406,16 @@ fn outputs_that_cannot_be_written_are_found_before_the_first_connect() {
     let url = format!("mqtt-tcp://{}", server.address);
     let files = Files::new();
     let shared = files.name("shared");
+    let otherwise = files.name("otherwise");
+    fs::write(&shared, "").unwrap();
+    fs::hard_link(&shared, &otherwise).unwrap();
     for arguments in [
         &["--hlog", "/no/such/directory/x"][..],
         &["--csv", "/no/such/directory/x"],
         &["--html", "/no/such/directory/x"],
         &["--json", files.0.path().to_str().unwrap()],
         &["--json", &shared, "--html", &shared],
+        &["--json", &shared, "--csv", &otherwise],
         &["--slo", "connack.p99"],
         &["--slo", "tls<1s"],
         &["--abort-on-slo", "1s"],

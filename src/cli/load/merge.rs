@@ -45,6 +45,7 @@ pub(super) fn run(options: &MergeOptions) -> Result<Exit, Failure> {
     let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
     let mut files = Files::open(&options.files).map_err(usage)?;
     let mut hlog = options.files.hlog.as_deref().map(Output::open).transpose().map_err(usage)?;
+    files.check_apart_from([hlog.as_ref()]).map_err(usage)?;
     let (mut reports, mut logs) = (Vec::new(), Vec::new());
     for path in &options.inputs {
         match Input::read(path).map_err(usage)? {

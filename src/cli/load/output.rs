@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, LineWriter, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::mpsc,
     thread::JoinHandle,
@@ -73,6 +74,28 @@ impl Files {
         Ok(Self { json: open(files.json.as_deref())?, html: open(files.html.as_deref())? })
     }
 
+    /// Checks that no two of all outputs are one file, by whatever names.
+    ///
+    /// # Errors
+    /// The first two that are.
+    pub(super) fn check_apart_from<'a>(
+        &'a self,
+        others: impl IntoIterator<Item = Option<&'a Output>>,
+    ) -> Result<()> {
+        let all = [self.json.as_ref(), self.html.as_ref()].into_iter().chain(others).flatten();
+        let mut known = Vec::new();
+        for output in all {
+            let about =
+                output.file.metadata().with_context(|| output.path.display().to_string())?;
+            let file = (about.dev(), about.ino());
+            if about.is_file() && known.contains(&file) {
+                bail!("two outputs cannot share {}: give each a file", output.path.display());
+            }
+            known.push(file);
+        }
+        Ok(())
+    }
+
     /// Writes the report to each of them.
     ///
     /// # Errors
@@ -108,16 +131,9 @@ impl Outputs {
     /// # Errors
     /// The first one that cannot be written, or that two outputs would share.
     pub(super) fn open(options: &ReportOptions) -> Result<Self> {
-        let ReportFiles { json, hlog, html } = &options.files;
-        let paths: Vec<_> =
-            [json, hlog, html, &options.csv].into_iter().filter_map(Option::as_deref).collect();
-        for (index, path) in paths.iter().enumerate() {
-            if paths.iter().skip(index + 1).any(|other| other == path) && !is_device(path) {
-                bail!("two outputs cannot share {}: give each a file", path.display());
-            }
-        }
         let files = Files::open(&options.files)?;
-        let (csv, hlog) = (open(options.csv.as_deref())?, open(hlog.as_deref())?);
+        let (csv, hlog) = (open(options.csv.as_deref())?, open(options.files.hlog.as_deref())?);
+        files.check_apart_from([csv.as_ref(), hlog.as_ref()])?;
         let csv = csv
             .map(|output| {
                 let path = output.path.clone();
@@ -158,10 +174,6 @@ impl Outputs {
         self.files.write(report)?;
         self.failed.map_or(Ok(()), Err)
     }
-}
-
-fn is_device(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// The thread that writes the log of histograms.
