@@ -80,12 +80,7 @@ pub(super) fn write(
     let Some(Entry::Interval(first)) = entries.peek() else { return Ok(()) };
     let start = SystemTime::now().checked_sub(first.to).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut serializer = V2DeflateSerializer::new();
-    let mut log = IntervalLogWriterBuilder::new()
-        .add_comment("durations in microseconds, maxima in seconds; the tag is the phase")
-        .with_start_time(start)
-        .with_base_time(start)
-        .with_max_value_divisor(MICROS_PER_SECOND)
-        .begin_log_with(out, &mut serializer)?;
+    let mut log = begin(start).begin_log_with(out, &mut serializer)?;
     for entry in entries {
         match entry {
             Entry::Interval(interval) => {
@@ -99,6 +94,16 @@ pub(super) fn write(
         }
     }
     Ok(())
+}
+
+/// The head of a log whose load started at `start`.
+fn begin(start: SystemTime) -> IntervalLogWriterBuilder {
+    let mut head = IntervalLogWriterBuilder::new();
+    head.add_comment("durations in microseconds, maxima in seconds; the tag is the phase")
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(MICROS_PER_SECOND);
+    head
 }
 
 /// A log that was read.
@@ -187,12 +192,7 @@ impl Log {
         }
         let start = SystemTime::UNIX_EPOCH + base;
         let mut serializer = V2DeflateSerializer::new();
-        let mut log = IntervalLogWriterBuilder::new()
-            .add_comment("durations in microseconds, maxima in seconds; the tag is the phase")
-            .with_start_time(start)
-            .with_base_time(start)
-            .with_max_value_divisor(MICROS_PER_SECOND)
-            .begin_log_with(out, &mut serializer)?;
+        let mut log = begin(start).begin_log_with(out, &mut serializer)?;
         for line in seconds.values() {
             log.write_histogram(&line.durations, line.from, line.took, Tag::new(line.phase.name()))
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
