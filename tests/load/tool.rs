@@ -59,6 +59,10 @@ fn progress_is_a_line_per_second_unless_quiet() {
     let progress = text(&output.stderr);
     assert!(progress.starts_with("midge_conn: 1."), "{progress}");
     assert!(progress.lines().all(|line| line.contains("s 5/5 open 5, ")), "{progress}");
+    let shard = ["start", "--embedded", "-C", "10", "-i", "0", "--hold", "1500ms"];
+    let shard = midge_conn(&[&shard[..], &["--shard", "1/2", "--seed", "1"]].concat());
+    let told = text(&shard.stderr);
+    assert!(told.lines().all(|line| line.contains("s 5/5 open 5, ")), "of its share: {told}");
     let quiet = midge_conn(&[&arguments[..], &["--quiet"]].concat());
     assert_eq!((quiet.status.code(), text(&quiet.stderr).as_str()), (Some(0), ""));
     assert!(text(&quiet.stdout).contains("connected   5 of 5"));

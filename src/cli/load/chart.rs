@@ -15,7 +15,8 @@ pub(super) fn per_second(series: &[Second], counter: impl Fn(&Second) -> f64) ->
             let (seconds, more) = (now.0 - before.0, now.1 - before.1);
             before = now;
             // The last second of a load is shorter than others, at times by nearly all of it.
-            const SHORTEST: f64 = 0.05;
+            // What came of it says little about a whole one then.
+            const SHORTEST: f64 = 0.5;
             if seconds >= SHORTEST { (more / seconds).max(0.0) } else { more.max(0.0) }
         })
         .collect()
@@ -42,9 +43,9 @@ mod tests {
     #[test]
     fn rates_are_differences_over_time() {
         let second = |t, connected| Second { t, connected, ..Second::default() };
-        let series = [second(1.0, 100), second(2.0, 300), second(2.5, 350), second(2.51, 351)];
+        let series = [second(1.0, 100), second(2.0, 300), second(2.5, 350), second(2.9, 390)];
         let rates = per_second(&series, |second| second.connected.into());
-        assert_eq!(rates, [100.0, 200.0, 100.0, 1.0]);
+        assert_eq!(rates, [100.0, 200.0, 100.0, 40.0]);
     }
 
     #[test]

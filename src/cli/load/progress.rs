@@ -33,18 +33,19 @@ enum Style {
 impl Display {
     /// A display for a load that is about to start.
     pub(super) fn new(tool: &'static str, plan: &Plan, options: &ReportOptions) -> Self {
+        let clients = plan.shard.share_of(plan.clients);
         let style = if options.quiet {
             Style::Quiet
         } else if std::io::stderr().is_terminal() {
             let target = ProgressDrawTarget::stderr_with_hz(10);
-            let bar = ProgressBar::with_draw_target(Some(plan.clients.into()), target)
+            let bar = ProgressBar::with_draw_target(Some(clients.into()), target)
                 .with_style(style(CONNECTING))
                 .with_prefix("connecting");
             Style::Bar { bar, holding: false }
         } else {
             Style::Lines { next: Duration::from_secs(1) }
         };
-        let (clients, hold, verbose) = (plan.clients, plan.hold, options.verbose);
+        let (hold, verbose) = (plan.hold, options.verbose);
         Self { tool, clients, hold, verbose, style }
     }
 
@@ -63,7 +64,7 @@ impl Display {
             Style::Quiet => {}
             Style::Lines { next } => {
                 if progress.elapsed >= *next {
-                    *next += Duration::from_secs(1);
+                    *next = Duration::from_secs(progress.elapsed.as_secs() + 1);
                     let (at, done) = (seconds(progress.elapsed), done(&progress));
                     stdio::report(self.tool, &format!("{at} {done}/{} {text}", self.clients));
                 }

@@ -225,7 +225,7 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
     for phase in Phase::ALL {
         let Some(latencies) = report.phase(phase) else { continue };
         // One lookup is said above; and without failures, the two totals are the same.
-        let is_same = phase == Phase::TotalAll && report.totals.failed == 0;
+        let is_same = phase == Phase::TotalAll && !has_failures(report);
         if phase == Phase::Dns || is_same {
             continue;
         }
@@ -250,9 +250,9 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
         out,
         "Lags and totals count from the intended start of a client; own lag is this machine's doing."
     )?;
-    if report.totals.failed > 0 {
+    if has_failures(report) {
         let timeout = report.plan.connect_timeout_s;
-        writeln!(out, "With failed: each client that failed counts as {timeout}s or more.")?;
+        writeln!(out, "With failed: each attempt that failed counts as {timeout}s or more.")?;
     }
     let slowest = report.phase(Phase::Tcp).map_or(0, |tcp| tcp.max_us);
     if slowest >= SYN_RETRANSMISSION_MICROS {
@@ -263,6 +263,10 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn has_failures(report: &Report) -> bool {
+    report.totals.failed + report.totals.return_failed > 0
 }
 
 fn write_errors(report: &Report, out: &mut String) -> fmt::Result {
