@@ -6,6 +6,7 @@ mod log;
 mod record;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -60,7 +61,11 @@ pub struct FileStore {
     log: Log,
     restored: Restored,
     durability: Durability,
+    sync_file: SyncFile,
 }
+
+/// How a file is brought to the disk: a test has a disk of its own.
+type SyncFile = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// Says what an admitted message must survive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,7 +167,8 @@ impl FileStore {
     fn read(path: &Path, salvage: bool) -> Result<FileStore, StoreError> {
         let log = Log::open(path, salvage)?;
         let restored = log.restore()?;
-        Ok(FileStore { log, restored, durability: Durability::default() })
+        let (durability, sync_file) = (Durability::default(), Box::new(File::sync_data));
+        Ok(FileStore { log, restored, durability, sync_file })
     }
 
     /// Sets what an admitted message must survive. Default [`Durability::Process`].
@@ -196,7 +202,7 @@ impl FileStore {
         self.log.check_client_id(client_id)?;
         self.log.set_client_id(client_id);
         self.log.flush()?;
-        Ok((Store::new(self.log, self.durability)?, self.restored))
+        Ok((Store::new(self.log, self.durability, self.sync_file)?, self.restored))
     }
 }
 
@@ -218,6 +224,7 @@ struct Inner {
     /// Tells the thread that brings the log to the disk of work, or of the end.
     work: Condvar,
     durability: Durability,
+    sync_file: SyncFile,
 }
 
 struct State {
@@ -238,7 +245,7 @@ struct State {
 pub(super) struct Position(u64);
 
 impl Store {
-    fn new(log: Log, durability: Durability) -> Result<Store, StoreError> {
+    fn new(log: Log, durability: Durability, sync_file: SyncFile) -> Result<Store, StoreError> {
         let path = log.path().to_owned();
         let inner = Arc::new(Inner {
             state: Mutex::new(State {
@@ -251,6 +258,7 @@ impl Store {
             }),
             work: Condvar::new(),
             durability,
+            sync_file,
         });
         if durability == Durability::Power {
             // The file itself must be found again.
@@ -339,7 +347,7 @@ impl Store {
             tracing::warn!(%error, "the last changes are not in the session log");
         }
         let file = (self.0.durability == Durability::Power).then(|| state.log.file()).flatten();
-        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+        if let Some(Err(error)) = file.map(|file| (self.0.sync_file)(&file)) {
             tracing::warn!(%error, "the last changes may not be on the disk");
         }
         state.closed = true;
@@ -434,7 +442,7 @@ impl Inner {
             };
             let target = state.log.written();
             drop(state);
-            let result = file.sync_data();
+            let result = (self.sync_file)(&file);
             drop(file);
             state = self.lock();
             match result {
@@ -459,67 +467,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::client::{Client, CloseReason, DisconnectCause, DisconnectInfo};
-    use crate::codec::{QoS, TopicName};
-
-    #[test]
-    fn a_disk_that_failed_is_not_believed_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let opened = FileStore::open(&path).unwrap().durability(Durability::Power);
-        let (store, _) = opened.start("c").unwrap();
-        let mut message = Message::new(TopicName::try_from("t").unwrap(), "x");
-        message.qos = QoS::AtLeastOnce;
-        let position = store.admit(Ticket::new(1), None, &message).unwrap();
-        let mut cx = Context::from_waker(Waker::noop());
-        while store.poll_durable(&mut cx, position).is_pending() {
-            thread::yield_now();
-        }
-        assert!(store.broken().is_none());
-        let failure = io::Error::other("the disk is gone");
-        store.0.lock().broken = Some(StoreError::io(&path, "sync", failure));
-        // What was durable is so still; nothing else will be.
-        assert!(matches!(store.poll_durable(&mut cx, position), Poll::Ready(Ok(()))));
-        let error = store.admit(Ticket::new(2), None, &message).unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot sync the session log {}", path.display()));
-        assert!(matches!(store.poll_flush(&mut cx), Poll::Ready(Err(StoreError::Io { .. }))));
-        assert!(store.broken().is_some());
-        store.close();
-        assert_eq!(FileStore::open(&path).unwrap().pending(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_ends_for_a_failed_disk_says_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("mqtt://{}", listener.local_addr().unwrap());
-        let causes = Arc::new(Mutex::new(Vec::new()));
-        let builder = Client::builder(&url)
-            .unwrap()
-            .store(FileStore::open(&path).unwrap())
-            .on_retry(|_, _| panic!("this client is not to connect again"))
-            .on_disconnect({
-                let causes = Arc::clone(&causes);
-                move |info, _| causes.lock().unwrap().push(info.clone())
-            });
-        let (client, _inbox) = builder.start().unwrap();
-        let (mut broker, _) = listener.accept().await.unwrap();
-        broker.write_all(&[0x20, 2, 0, 0]).await.unwrap();
-        client.connected().await.unwrap();
-        let failure = StoreError::io(&path, "sync", io::Error::other("the disk is gone"));
-        client.shared.store.as_ref().unwrap().0.lock().broken = Some(failure);
-        client.shared.mailbox.wake();
-        assert!(matches!(client.closed().await, CloseReason::Store(StoreError::Io { .. })));
-        let [DisconnectInfo { cause, will_reconnect_in: None }] = &causes.lock().unwrap()[..]
-        else {
-            panic!("{causes:?}")
-        };
-        assert!(matches!(cause, DisconnectCause::Store(StoreError::Io { .. })), "{cause:?}");
-    }
-}
+mod tests;
