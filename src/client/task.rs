@@ -221,14 +221,13 @@ impl Task {
     }
 
     fn poll_online(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Served> {
-        let mut leaving = false;
+        // The session refuses commands while it closes its link: they wait for the next one.
+        let mut closing = false;
+        let mut next_expiry = None;
         loop {
             let now = now();
-            // The session refuses commands while it closes its link: they wait for the next one.
-            let mut next_expiry = None;
-            if !leaving && !self.dispatch.connection.has_ended() {
+            if !closing && !self.dispatch.connection.has_ended() {
                 next_expiry = self.take_commands(cx, now);
-                self.handle_timeout(now);
                 if let Some(Farewell::Aborted) = self.farewell {
                     return Poll::Ready(Served::Aborted);
                 }
@@ -241,6 +240,11 @@ impl Task {
             if let Poll::Ready(end) = end {
                 return Poll::Ready(Served::Link(end));
             }
+            // What has arrived is read before anything counts as late: this task may be.
+            if !closing && !self.dispatch.connection.has_ended() && self.handle_timeout(now) {
+                closing = true; // It may be: the link is to hear of it first.
+                continue;
+            }
             let session_timeout = self.session.poll_timeout().map(|(at, _)| at);
             let retry = self.dispatch.store_retry();
             let mut deadlines = [session_timeout, None, None, next_expiry, retry];
@@ -248,8 +252,8 @@ impl Task {
                 return Poll::Ready(Served::Aborted);
             }
             if !self.dispatch.connection.has_ended() {
-                leaving = self.poll_farewell(now);
-                if leaving || was_full && self.dispatch.wants_input() {
+                closing = self.poll_farewell(now);
+                if closing || was_full && self.dispatch.wants_input() {
                     continue;
                 }
                 if self.dispatch.connection.accepted_at().is_none() {
@@ -263,7 +267,7 @@ impl Task {
                     deadlines[2] = Some(by);
                 }
             } else {
-                deadlines[0] = link.poll_timeout();
+                deadlines = [link.poll_timeout(), None, None, None, retry];
             }
             if self.poll_timer(cx, deadlines).is_pending() {
                 return Poll::Pending;
@@ -271,10 +275,11 @@ impl Task {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        let Some((at, why)) = self.session.poll_timeout() else { return };
+    /// Acts on the deadlines of the session that have passed, and says whether there were any.
+    fn handle_timeout(&mut self, now: Instant) -> bool {
+        let Some((at, why)) = self.session.poll_timeout() else { return false };
         if at > now {
-            return;
+            return false;
         }
         self.session.handle_timeout(now);
         if why == Why::Ping {
@@ -282,6 +287,7 @@ impl Task {
             self.dispatch.shared.mailbox.shrink();
             self.dispatch.shrink();
         }
+        true
     }
 
     /// Begins the end if its time has come. What was admitted before and could be written at once

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::client::{CloseReason, ConnectError, PublishError, SessionLoss, State};
+use midge::client::{CloseReason, ConnectError, DisconnectCause, PublishError, SessionLoss, State};
 use midge::{Client, ClientBuilder, Inbox, QoS, Reconnect, Version};
 
 use crate::support::script::{CONNACK_3, CONNACK_5};
 use crate::support::{Peer, Script};
-use crate::{accepted, builder, closed, connack, soon, state};
+use crate::{accepted, builder, closed, connack, settle, soon, state};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A client that connects again at once.
 fn eager(script: &Script, version: Version) -> ClientBuilder {
@@ -48,6 +50,74 @@ async fn a_lost_connection_is_made_again() {
     assert_eq!(client.stats().connects, 2);
     let seen = seen.lock().unwrap();
     assert!(seen[0].unwrap() <= Duration::from_millis(1), "{seen:?}");
+}
+
+/// Stops the clock: it moves as it is told to, and not by itself while nobody has anything to do. It
+/// goes on after some real time, so that a test which waits in vain fails.
+fn stop_the_clock() {
+    tokio::time::pause();
+    let began = std::time::Instant::now();
+    tokio::spawn(async move {
+        while began.elapsed() < 10 * SECOND {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::resume();
+    });
+}
+
+#[tokio::test]
+async fn a_ping_that_is_answered_too_late_ends_the_connection() {
+    stop_the_clock();
+    let script = Script::listen().await;
+    let causes = Arc::new(Mutex::new(Vec::new()));
+    let at_once = Reconnect::Backoff { first: Duration::ZERO, max: Duration::ZERO };
+    let builder = builder(&script, Version::V311)
+        .reconnect(at_once)
+        .clean_start(false)
+        .keep_alive(10 * SECOND)
+        .on_disconnect({
+            let causes = Arc::clone(&causes);
+            move |info, _| causes.lock().unwrap().push(info.cause.clone())
+        });
+    let (client, _inbox, mut peer) = accepted(&script, builder, CONNACK_3).await;
+    let delivery = client.publish("t", "x").qos(QoS::AtLeastOnce).try_enqueue().unwrap();
+    peer.expect("32 06 0001 't' 0001 'x'").await;
+    for late in [false, true] {
+        tokio::time::advance(10 * SECOND).await;
+        peer.expect("C0 00").await;
+        tokio::time::advance(4 * SECOND).await;
+        if late {
+            tokio::time::advance(2 * SECOND).await;
+            peer.expect_end().await;
+            peer.send("D0 00").await;
+        } else {
+            peer.send("D0 00").await;
+            settle(&client, &mut peer).await;
+        }
+    }
+    drop(peer);
+    let mut peer = script.accept_with("20 02 01 00").await;
+    peer.expect("3A 06 0001 't' 0001 'x'").await;
+    peer.send("40 02 0001").await;
+    soon(delivery).await.unwrap();
+    assert!(matches!(causes.lock().unwrap()[..], [DisconnectCause::PingTimeout]), "{causes:?}");
+    assert_eq!(client.stats().connects, 2);
+}
+
+/// As when the process was stopped for a while.
+#[tokio::test]
+async fn an_answer_that_waits_to_be_read_is_not_late() {
+    stop_the_clock();
+    let script = Script::listen().await;
+    let builder = builder(&script, Version::V311).keep_alive(10 * SECOND);
+    let (client, _inbox, mut peer) = accepted(&script, builder, CONNACK_3).await;
+    for _ in 0..10 {
+        tokio::time::advance(10 * SECOND).await;
+        peer.expect("C0 00").await;
+        peer.send("D0 00").await;
+        tokio::time::advance(6 * SECOND).await;
+        settle(&client, &mut peer).await;
+    }
 }
 
 #[tokio::test]

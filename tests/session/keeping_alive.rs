@@ -25,6 +25,37 @@ fn a_silent_link_is_pinged_and_a_dead_peer_is_found() {
 }
 
 #[test]
+fn an_answer_counts_up_to_its_deadline_and_no_longer() {
+    let pongs = |client: &Client| {
+        client.events.iter().filter(|event| matches!(event, Event::Pong { .. })).count()
+    };
+    let mut client = online(config(10), CK3);
+    client.pass(10 * SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    client.pass(5 * SECOND - Duration::from_nanos(1));
+    client.receive(&[0xD0, 0]);
+    assert_eq!((pongs(&client), client.end()), (1, None));
+    client.pass(10 * SECOND);
+    assert_eq!(client.output(), [0xC0, 0]);
+    client.pass(5 * SECOND);
+    client.receive(&[0xD0, 0]);
+    assert_eq!((pongs(&client), client.end()), (1, Some(&End::PingTimeout)));
+    assert!(client.output().is_empty());
+    // On the next link it answers nothing either: that one has a ping of its own.
+    client.disconnect();
+    client.connect();
+    client.output();
+    client.receive(CK3);
+    client.receive(&[0xD0, 0]);
+    client.pass(10 * SECOND);
+    assert_eq!((pongs(&client), client.output()), (1, vec![0xC0, 0]));
+    client.receive(&[0xD0, 0]);
+    client.pass(9 * SECOND);
+    let ends = client.events.iter().filter(|event| matches!(event, Event::Closing(_))).count();
+    assert_eq!((pongs(&client), ends), (2, 1));
+}
+
+#[test]
 fn receiving_does_not_replace_sending() {
     let mut client = online(config(10), CK3);
     for _ in 0..10 {
