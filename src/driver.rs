@@ -69,18 +69,25 @@ pub enum Direction {
 /// Drives one [`Session`] over one [`Stream`], until either of them ends.
 pub struct Link {
     stream: Stream,
-    /// The beginning of a packet whose end has not arrived.
-    partial: Vec<u8>,
-    /// Output that the kernel refused.
-    unsent: Option<Box<Transmit>>,
+    /// Absent while the connection is idle.
+    kept: Option<Box<Kept>>,
     phase: Phase,
-    /// When the current phase of closing is given up.
-    close_by: Option<Instant>,
     /// Whether the socket is read, as the session was told.
     reading: bool,
     unflushed: bool,
     /// Bytes have arrived since [`LinkInbox::idle`].
     fresh: bool,
+}
+
+/// What a link keeps from one poll to the next.
+#[derive(Default)]
+struct Kept {
+    /// The beginning of a packet whose end has not arrived.
+    partial: Vec<u8>,
+    /// Output that the kernel refused.
+    unsent: Option<Box<Transmit>>,
+    /// When the current phase of closing is given up.
+    close_by: Option<Instant>,
 }
 
 /// ```text
@@ -126,10 +133,8 @@ impl Link {
     pub fn new(stream: Stream) -> Link {
         Link {
             stream,
-            partial: Vec::new(),
-            unsent: None,
+            kept: None,
             phase: Phase::Open,
-            close_by: None,
             reading: true,
             unflushed: false,
             fresh: false,
@@ -150,13 +155,13 @@ impl Link {
     /// Whether output waits for the stream to take more.
     #[cfg(all(feature = "load", target_os = "linux"))]
     pub(crate) fn is_blocked(&self) -> bool {
-        self.unsent.is_some()
+        self.has_unsent()
     }
 
     /// When [`poll`](Self::poll) must be called again at the latest. There is such a moment only
     /// while the link is closing.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.close_by
+        self.kept.as_ref()?.close_by
     }
 
     /// Moves bytes both ways and passes on what comes of it.
@@ -216,8 +221,9 @@ impl Link {
             any = true;
             if matches!(event, Event::Closing(_)) && self.phase == Phase::Open {
                 self.phase = Phase::Finishing { eof: false };
-                self.close_by = now.checked_add(FINISH_TIMEOUT);
-                self.partial = Vec::new();
+                let kept = self.kept();
+                kept.close_by = now.checked_add(FINISH_TIMEOUT);
+                kept.partial = Vec::new();
             }
             inbox.event(session, event);
         }
@@ -234,7 +240,7 @@ impl Link {
         inbox: &mut I,
     ) -> io::Result<usize> {
         let durable = session.config().durable;
-        if self.unsent.is_none() {
+        if !self.has_unsent() {
             if session.poll_transmit(now, &mut scratch.output) {
                 if inbox.observes_packets() {
                     observe_sent(session, &scratch.output, inbox);
@@ -248,11 +254,12 @@ impl Link {
         }
         if durable && !inbox.poll_stored(cx) {
             if let Some(rest) = scratch.output.take_rest() {
-                self.unsent = Some(rest);
+                self.kept().unsent = Some(rest);
             }
             return self.flush(cx).map(|()| 0);
         }
-        let output = self.unsent.as_deref_mut().unwrap_or(&mut scratch.output);
+        let unsent = self.kept.as_mut().and_then(|kept| kept.unsent.as_deref_mut());
+        let output = unsent.unwrap_or(&mut scratch.output);
         let written = match write_out(&mut self.stream, cx, output) {
             Ok(written) => written,
             Err(error) => {
@@ -264,12 +271,30 @@ impl Link {
             self.unflushed = true;
             session.handle_written(now, written);
         }
-        match &self.unsent {
-            Some(unsent) if unsent.is_empty() => self.unsent = None,
-            Some(_) => {}
-            None => self.unsent = scratch.output.take_rest(),
+        if !self.has_unsent() {
+            if let Some(rest) = scratch.output.take_rest() {
+                self.kept().unsent = Some(rest);
+            }
+        } else if let Some(kept) = &mut self.kept {
+            kept.unsent.take_if(|unsent| unsent.is_empty());
+            self.tidy();
         }
         Ok(written)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.unsent.is_some())
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
+    }
+
+    /// Frees what is kept if that is nothing.
+    fn tidy(&mut self) {
+        self.kept.take_if(|kept| {
+            kept.partial.is_empty() && kept.unsent.is_none() && kept.close_by.is_none()
+        });
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -315,10 +340,11 @@ impl Link {
         let received = buffer.filled();
         let length = received.len();
         if length == 0 {
-            return Err(LinkEnd::ClosedByPeer { partial_bytes: self.partial.len() });
+            return Err(LinkEnd::ClosedByPeer { partial_bytes: self.partial_bytes() });
         }
         self.fresh = true;
-        let mut partial = std::mem::take(&mut self.partial);
+        let kept = self.kept.as_mut();
+        let mut partial = kept.map(|kept| std::mem::take(&mut kept.partial)).unwrap_or_default();
         if partial.len() > HEADROOM {
             partial.extend_from_slice(received);
             let handled = self.handle(now, session, inbox, &partial);
@@ -336,10 +362,16 @@ impl Link {
             partial.clear();
             partial.extend_from_slice(input.get(handled..).unwrap_or_default());
         }
-        if !partial.is_empty() {
-            self.partial = partial;
+        if partial.is_empty() {
+            self.tidy();
+        } else {
+            self.kept().partial = partial;
         }
         Ok(length)
+    }
+
+    fn partial_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.partial.len())
     }
 
     /// Gives `input` to the session, with the events in their places, and returns how many bytes
@@ -393,15 +425,15 @@ impl Link {
 
     /// Takes the last steps, once all output is written or the time for it is up.
     fn poll_closing(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<LinkEnd> {
-        let late = self.close_by.is_some_and(|close_by| now >= close_by);
+        let late = self.poll_timeout().is_some_and(|close_by| now >= close_by);
         match self.phase {
             Phase::Open => Poll::Pending,
-            Phase::Finishing { eof } if self.unsent.is_none() && !self.unflushed => {
+            Phase::Finishing { eof } if !self.has_unsent() && !self.unflushed => {
                 match Pin::new(&mut self.stream).poll_shutdown(cx) {
                     Poll::Ready(_) if eof => Poll::Ready(LinkEnd::Closed),
                     Poll::Ready(Ok(())) => {
                         self.phase = Phase::Lingering;
-                        self.close_by = now.checked_add(LINGER_TIMEOUT);
+                        self.kept().close_by = now.checked_add(LINGER_TIMEOUT);
                         Poll::Pending
                     }
                     // The peer was faster: there is nobody left to say anything to.
@@ -422,8 +454,8 @@ impl fmt::Debug for Link {
         f.debug_struct("Link")
             .field("stream", &self.stream)
             .field("phase", &self.phase)
-            .field("partial_bytes", &self.partial.len())
-            .field("unsent_bytes", &self.unsent.as_ref().map_or(0, |unsent| unsent.len()))
+            .field("partial_bytes", &self.partial_bytes())
+            .field("blocked", &self.has_unsent())
             .finish_non_exhaustive()
     }
 }

@@ -162,8 +162,8 @@ fn an_idle_link_holds_no_buffer() {
         side.step();
         assert_eq!(side.owner.messages, 1);
         assert_eq!(read_some(&mut peer).await, [0x40, 0x02, 0x00, 0x07]);
-        assert_eq!(side.link.partial.capacity(), 0);
-        assert!(side.link.unsent.is_none());
+        assert!(side.link.kept.is_none());
+        assert!(!side.link.has_unsent());
         assert_eq!(side.link.poll_timeout(), None);
     });
 }
@@ -183,7 +183,7 @@ fn packets_are_found_however_the_bytes_arrive() {
             }
             side.owner.log.retain(|entry| entry != "idle");
             assert_eq!(side.owner.log, expected, "in chunks of {chunk}");
-            assert_eq!(side.link.partial.capacity(), 0);
+            assert!(side.link.kept.is_none());
         }
     });
 }
@@ -198,14 +198,14 @@ fn what_the_kernel_refuses_is_kept_and_sent_in_order() {
             expected.extend(publish(QoS::AtMostOnce, size));
         }
         side.step();
-        assert!(side.link.unsent.is_some());
+        assert!(side.link.has_unsent());
         let mut seen = Vec::new();
         while seen.len() < expected.len() {
             seen.extend(read_some(&mut peer).await);
             side.step();
         }
         assert!(seen == expected);
-        assert!(side.link.unsent.is_none());
+        assert!(!side.link.has_unsent());
         let published: Vec<_> = (1..=5).map(|ticket| format!("published {ticket}")).collect();
         assert_eq!(side.owner.log, published);
     });

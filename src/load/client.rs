@@ -53,7 +53,6 @@ pub(super) struct Client {
     extra: Option<Box<Extra>>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "most slots are open most of the time")]
 enum Stage {
     Opening(Opening),
     Open {

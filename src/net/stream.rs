@@ -64,7 +64,8 @@ enum Io {
     #[cfg(feature = "websocket")]
     WebSocket(Box<WebSocket>),
     #[cfg(unix)]
-    Unix(UnixStream),
+    /// Boxed, so that the kind of a stream takes no room beside that of a TCP socket.
+    Unix(Box<UnixStream>),
     #[cfg(all(feature = "load", target_os = "linux"))]
     Unwatched(Unwatched),
     Custom(Box<dyn Custom>),
@@ -83,7 +84,7 @@ impl Stream {
     /// Wraps a connected Unix domain socket.
     #[cfg(unix)]
     pub fn from_unix(unix: UnixStream) -> Stream {
-        Stream { io: Io::Unix(unix) }
+        Stream { io: Io::Unix(Box::new(unix)) }
     }
 
     #[cfg(feature = "tls")]

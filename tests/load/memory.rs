@@ -23,7 +23,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The most that an idle connection may cost.
-const BUDGET_BYTES: usize = 352;
+const BUDGET_BYTES: usize = 304;
 /// Connections of the small and of the large run. What the process allocates once is in both; both
 /// are multiples of every step in which the engine grows.
 const FEW: u32 = 1_024;
