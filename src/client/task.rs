@@ -8,7 +8,7 @@
 mod connecting;
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,25 +100,9 @@ impl Task {
     pub(super) fn spawn(mut self, runtime: &runtime::Handle) {
         let span = tracing::info_span!("mqtt", client_id = self.session.client_id());
         let life = async move {
-            let reason = self.live().await;
-            tracing::info!(%reason, "client ended");
-            self.dispatch.hooks.log(LogLevel::Info, || format!("ended: {}", chain(&reason)));
-            self.finish(reason);
-        };
-        // Where nobody traces, there is no room for a span.
-        if span.is_none() {
-            runtime.spawn(life);
-        } else {
-            runtime.spawn(life.instrument(span));
-        }
-    }
-
-    /// Nothing of this future is as large as what it awaits, which is boxed: a client that is
-    /// connected carries neither the ways to connect nor what came of them.
-    #[expect(clippy::manual_async_fn, reason = "its future would hold the reference twice")]
-    fn live(&mut self) -> impl Future<Output = CloseReason> + Send {
-        async move {
-            loop {
+            // Nothing of this future is as large as what it awaits, which is boxed: a client that is
+            // connected carries neither the ways to connect nor what came of them.
+            let reason = loop {
                 self.attempts = self.attempts.saturating_add(1);
                 let attempt = self.attempts;
                 self.dispatch.shared.state.set(State::Connecting { attempt });
@@ -133,12 +117,22 @@ impl Task {
                 };
                 let delay = match self.consider(outcome) {
                     ControlFlow::Continue(delay) => delay,
-                    ControlFlow::Break(reason) => return reason,
+                    ControlFlow::Break(reason) => break reason,
                 };
                 if let Err(reason) = Box::pin(self.wait(delay)).await {
-                    return reason;
+                    break reason;
                 }
-            }
+            };
+            tracing::info!(%reason, "client ended");
+            self.dispatch.hooks.log(LogLevel::Info, || format!("ended: {}", chain(&reason)));
+            self.finish(reason);
+        };
+        // Boxed, since Tokio rounds up what it allocates to a multiple of 128 bytes. Where nobody
+        // traces, there is no room for a span.
+        if span.is_none() {
+            runtime.spawn(Box::pin(life));
+        } else {
+            runtime.spawn(Box::pin(life.instrument(span)));
         }
     }
 
@@ -204,10 +198,10 @@ impl Task {
     }
 
     /// Begins with a connection, to be polled with [`poll_online`](Self::poll_online).
-    fn attach(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Box<Link> {
+    fn attach(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Link {
         self.session.handle_connected(now());
         self.dispatch.connection = Connection::new(connected.peer, self.attempts, deadline);
-        Box::new(Link::new(connected.stream))
+        Link::new(connected.stream)
     }
 
     /// Takes note that the connection is gone.

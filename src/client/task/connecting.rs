@@ -38,7 +38,7 @@ pub(super) enum Served {
 
 impl Task {
     /// Makes a connection to speak MQTT on.
-    pub(super) async fn dial(&mut self) -> Result<Box<Link>, Box<Outcome>> {
+    pub(super) async fn dial(&mut self) -> Result<Link, Box<Outcome>> {
         let (endpoint, options) = if self.dispatch.hooks.change_attempts() {
             self.prepare().await?
         } else {
