@@ -331,6 +331,11 @@ impl Mailbox {
         driver.inspect(Waker::wake_by_ref);
     }
 
+    /// Remembers whom to wake, where the driver takes no commands.
+    pub(super) fn watch(&self, cx: &mut Context<'_>) {
+        self.lock().driver.get_or_insert_with(|| cx.waker().clone());
+    }
+
     /// Asks the driver to stop reading the socket, or to resume.
     pub(super) fn set_reading_paused(&self, paused: bool) {
         let mut state = self.lock();
@@ -349,9 +354,7 @@ impl Mailbox {
         if let Some(load) = state.load.as_mut().filter(|load| !load.commands.is_empty()) {
             std::mem::swap(&mut load.commands, batch);
         }
-        if state.driver.is_none() {
-            state.driver = Some(cx.waker().clone());
-        }
+        state.driver.get_or_insert_with(|| cx.waker().clone());
         let deadlines = state.waiters().any(|waiter| waiter.ask.deadline.is_some());
         Taken { reading_paused: state.reading_paused, deadlines }
     }

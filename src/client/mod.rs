@@ -43,6 +43,7 @@ mod store_file;
 mod stream;
 mod subscribe;
 mod task;
+mod timers;
 
 use std::fmt;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::request::Requests;
 use super::state::StateCell;
 use super::store_file::Store;
 use super::stream::{Bounds, Queue};
+use super::timers::NO_PLACE;
 
 pub(super) struct Shared {
     pub(super) mailbox: Mailbox,
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     used: OnceLock<Box<Used>>,
     /// How many [`Client`](super::Client)s there are: the task ends after the last one.
     pub(super) clients: AtomicU32,
+    /// Where its entry among the [`Timers`](super::timers::Timers) is, which alone use this.
+    pub(super) timer_place: AtomicU32,
 }
 
 /// What a client has once it does more than to keep a connection.
@@ -45,6 +48,7 @@ impl Shared {
             connects: Counter::default(),
             used: OnceLock::new(),
             clients: AtomicU32::new(0),
+            timer_place: AtomicU32::new(NO_PLACE),
         }
     }
 

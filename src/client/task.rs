@@ -10,14 +10,12 @@ mod connecting;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
 use tracing::Instrument;
 
 use crate::codec::{Properties, ReasonCode};
@@ -37,6 +35,7 @@ use super::mailbox::Command;
 use super::options::{Offline, OutgoingQueue, Overflow};
 use super::shared::Shared;
 use super::store_file::{Restored, Store, StoreError};
+use super::timers::Timers;
 use connecting::{Outcome, Served};
 
 /// Runs one client.
@@ -44,7 +43,9 @@ pub(super) struct Task {
     session: Session,
     dispatch: Dispatch,
     dialing: Dialing,
-    timer: Option<Pin<Box<Sleep>>>,
+    timers: Arc<Timers>,
+    /// When they wake this client.
+    wakes_at: Option<Instant>,
     farewell: Option<Farewell>,
     /// Somebody does not want to wait for the next attempt.
     hurried: bool,
@@ -75,13 +76,15 @@ impl Task {
         shared: Arc<Shared>,
         session: Session,
         hooks: HookCaller,
+        timers: Arc<Timers>,
         dialing: Dialing,
     ) -> Task {
         Task {
             session,
             dispatch: Dispatch::new(shared, hooks),
             dialing,
-            timer: None,
+            timers,
+            wakes_at: None,
             farewell: None,
             hurried: false,
             attempts: 0,
@@ -167,8 +170,7 @@ impl Task {
         until: Option<Instant>,
     ) -> Poll<Result<(), CloseReason>> {
         loop {
-            let now = now();
-            let next_expiry = self.take_commands(cx, now);
+            let (now, next_expiry) = self.take_commands(cx);
             self.pass_events();
             if self.dispatch.shared.store.is_some() {
                 self.dispatch.poll_stored(cx);
@@ -191,7 +193,7 @@ impl Task {
                 return Poll::Ready(Ok(()));
             }
             let retry = self.dispatch.store_retry();
-            if self.poll_timer(cx, [until, grace, next_expiry, retry]).is_pending() {
+            if self.poll_timer(now, [until, grace, next_expiry, retry]).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -219,13 +221,17 @@ impl Task {
         let mut closing = false;
         let mut next_expiry = None;
         loop {
-            let now = now();
-            if !closing && !self.dispatch.connection.has_ended() {
-                next_expiry = self.take_commands(cx, now);
+            let now = if closing || self.dispatch.connection.has_ended() {
+                self.dispatch.shared.mailbox.watch(cx);
+                now()
+            } else {
+                let (now, expiry) = self.take_commands(cx);
+                next_expiry = expiry;
                 if let Some(Farewell::Aborted) = self.farewell {
                     return Poll::Ready(Served::Aborted);
                 }
-            }
+                now
+            };
             let end = with_scratch(|scratch| {
                 link.poll(cx, now, &mut self.session, scratch, &mut self.dispatch)
             });
@@ -263,7 +269,7 @@ impl Task {
             } else {
                 deadlines = [link.poll_timeout(), None, None, None, retry];
             }
-            if self.poll_timer(cx, deadlines).is_pending() {
+            if self.poll_timer(now, deadlines).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -325,12 +331,15 @@ impl Task {
         }
     }
 
-    /// Deals with what the handles ask, and with what has taken too long. Returns when something
-    /// will have.
-    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Instant> {
+    /// Deals with what the handles ask, and with what has taken too long. Returns the time, and when
+    /// something will have.
+    fn take_commands(&mut self, cx: &mut Context<'_>) -> (Instant, Option<Instant>) {
         let mut batch = BATCH.take();
         let mailbox = &self.dispatch.shared.mailbox;
         let taken = mailbox.take(cx, &mut batch);
+        // Not before the mailbox knows whom to wake: timers that have woken nobody until then are
+        // due at this time.
+        let now = now();
         self.dispatch.reading_paused = taken.reading_paused;
         let waiter_expiry = taken.deadlines.then(|| mailbox.expire(now)).flatten();
         for command in batch.drain(..) {
@@ -340,7 +349,7 @@ impl Task {
             BATCH.set(batch);
         }
         self.dispatch.expire(now, &mut self.session);
-        self.dispatch.next_expiry().into_iter().chain(waiter_expiry).min()
+        (now, self.dispatch.next_expiry().into_iter().chain(waiter_expiry).min())
     }
 
     /// Drops the oldest messages that are not sent, if there are more than may be.
@@ -490,21 +499,24 @@ impl Task {
         }
     }
 
-    /// Waits for the earliest of the deadlines.
+    /// Waits for the earliest of the deadlines. The timers wake whom the mailbox would, which was
+    /// told before the time was `now`.
     fn poll_timer<const N: usize>(
         &mut self,
-        cx: &mut Context<'_>,
+        now: Instant,
         deadlines: [Option<Instant>; N],
     ) -> Poll<()> {
         let Some(at) = deadlines.into_iter().flatten().min() else { return Poll::Pending };
-        let at = tokio::time::Instant::from_std(at);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if at <= now {
+            return Poll::Ready(());
+        }
         // A timer that is early is left alone: it goes off in vain once, where moving it would
         // cost something at each packet.
-        if at < timer.deadline() || timer.is_elapsed() {
-            timer.as_mut().reset(at);
+        if self.wakes_at.is_none_or(|wakes_at| at < wakes_at || wakes_at <= now) {
+            self.wakes_at = Some(at);
+            self.timers.set(&self.dispatch.shared, at);
         }
-        timer.as_mut().poll(cx)
+        Poll::Pending
     }
 
     /// Ends everything that is not finished, and tells everybody.
@@ -544,6 +556,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        self.timers.remove(&self.dispatch.shared);
         if !matches!(self.dispatch.shared.state.get(), State::Closed(_)) {
             drop(self.dispatch.shared.mailbox.close());
             self.close(CloseReason::RuntimeStopped);
