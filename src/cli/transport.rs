@@ -284,6 +284,9 @@ fn is_secured(tls: &TlsOptions, url: Option<Scheme>, port: Option<u16>) -> Resul
     }
     let is_secured = tls.switch().is_some() || by_url.is_some() || port == Some(TLS_PORT);
     match tls.detail() {
+        Some(option @ "--psk-identity") if !is_secured => {
+            bail!("{option} has no effect without TLS: add --psk HEX")
+        }
         Some(option) if !is_secured => bail!(
             "{option} has no effect without TLS: add --cafile FILE, --capath DIR or \
              --tls-use-os-certs"

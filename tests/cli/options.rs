@@ -230,6 +230,20 @@ fn help_and_version_are_a_success_on_standard_output() {
 }
 
 #[test]
+fn an_option_that_the_build_lacks_names_the_feature() {
+    let lacks = |feature: &str| {
+        format!("it needs a build with the feature \"{feature}\": cargo build --features {feature}")
+    };
+    if cfg!(not(feature = "psk")) {
+        let text = format!("invalid value for '--psk <HEX>': {}", lacks("psk"));
+        both_refuse(&["--psk", "ab", "--psk-identity", "i"], &text);
+    }
+    if cfg!(not(feature = "srv")) {
+        both_refuse(&["-h", "midge.example", "-S"], &format!("-S: {}", lacks("srv")));
+    }
+}
+
+#[test]
 fn control_sequences_in_an_error_are_escaped() {
     let outcome: Outcome = run_args(midge_pub(), &["\x1b]0;title\x07\n"]);
     outcome.said(1, "\\x1b]0;title");

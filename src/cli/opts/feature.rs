@@ -52,7 +52,7 @@ pub fn psk(_text: &str) -> Result<Psk, String> {
 
 /// What an option answers that this build does not have.
 pub fn needs(feature: &str) -> String {
-    format!("it needs a build with the feature \"{feature}\"")
+    format!("it needs a build with the feature \"{feature}\": cargo build --features {feature}")
 }
 
 #[cfg(feature = "websocket")]
