@@ -243,8 +243,24 @@ impl Place {
                 bail!("-p 0 is for a Unix socket: add -h PATH, or use --unix PATH")
             }
             (None, Some(0)) => Ok(Self::Socket(host.into())),
-            (None, port) => Ok(Self::Host(host.to_owned(), port)),
+            (None, port) => {
+                check_host(host)?;
+                Ok(Self::Host(host.to_owned(), port))
+            }
         }
+    }
+}
+
+/// Refuses what is more than a host. An IPv6 address has more than one colon.
+fn check_host(host: &str) -> Result<()> {
+    if host.contains("://") {
+        bail!("-h takes a host and no URL: use -L SCHEME://HOST/TOPIC");
+    }
+    match host.split_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => {
+            bail!("-h takes no port: write -h {name} -p {port}")
+        }
+        _ => Ok(()),
     }
 }
 
