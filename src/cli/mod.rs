@@ -14,6 +14,7 @@ use clap::{
 };
 
 pub mod argv;
+pub mod bar;
 pub mod config;
 pub mod connect;
 pub mod exit;

@@ -8,11 +8,11 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
-    sync::{Mutex, PoisonError},
 };
 
-use indicatif::ProgressBar;
 use thiserror::Error;
+
+use super::bar;
 
 /// Why standard output took no more.
 #[derive(Debug, Error)]
@@ -84,42 +84,41 @@ impl Stdout {
 /// More of a text than this many characters is not worth reading: a peer may send 64 KiB of it.
 const MAX_REPORT_CHARS: usize = 1000;
 
-/// The bar that is drawn at the end of standard error.
-static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
-
-/// A bar on standard error: reports stand above it. It is taken away when this is dropped.
-#[derive(Debug)]
-pub struct ShownBar(ProgressBar);
-
-impl ShownBar {
-    /// Shows `bar` in place of any other.
-    pub fn new(bar: ProgressBar) -> Self {
-        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
-        Self(bar)
-    }
-
-    /// The bar.
-    pub fn bar(&self) -> &ProgressBar {
-        &self.0
-    }
-}
-
-impl Drop for ShownBar {
-    fn drop(&mut self) {
-        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.0.finish_and_clear();
-    }
-}
-
 /// Writes `NAME: TEXT` as one line to standard error. Control characters are escaped, and what is
 /// very long is cut. There is nobody left to tell when standard error itself fails.
 pub fn report(name: &str, text: &str) {
-    let line = format!("{name}: {}\n", shortened(&single_line(text)));
-    let write = || drop(io::stderr().lock().write_all(line.as_bytes()));
-    match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(bar) => bar.suspend(write),
-        None => write(),
+    bar::write_above(&format!("{name}: {}\n", shortened(&single_line(text))));
+}
+
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Lines.
+    pub rows: usize,
+    /// Characters of a line.
+    pub columns: usize,
+}
+
+impl Size {
+    /// Where it cannot be told.
+    const USUAL: Self = Self { rows: 24, columns: 80 };
+}
+
+/// The size of `terminal`.
+#[cfg(unix)]
+pub fn terminal_size(terminal: impl std::os::fd::AsFd) -> Size {
+    match rustix::termios::tcgetwinsize(terminal) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
+            Size { rows: size.ws_row.into(), columns: size.ws_col.into() }
+        }
+        _ => Size::USUAL,
     }
+}
+
+/// The usual size.
+#[cfg(not(unix))]
+pub fn terminal_size<T>(_terminal: T) -> Size {
+    Size::USUAL
 }
 
 fn shortened(text: &str) -> Cow<'_, str> {

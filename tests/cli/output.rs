@@ -199,3 +199,28 @@ fn a_terminal_is_not_steered_by_a_message() {
     assert_eq!(shown(&[], &[("TERM", "dumb")]), plain);
     assert_eq!(shown(&["--color", "always"], &[("NO_COLOR", "1"), ("TERM", "dumb")]), coloured);
 }
+
+#[test]
+fn a_bar_shows_how_much_is_done_and_is_taken_away() {
+    use expectrl::Expect;
+
+    let Some(broker) = Broker::start() else { return };
+    let port = broker.port().to_string();
+    let shown = |options: &[&str]| {
+        let mut command = midge_pub();
+        command.args(args(&port, &["-t", "t", "-m", "x", "--repeat", "3"])).args(options);
+        let mut terminal = expectrl::Session::spawn(command).unwrap();
+        terminal.set_expect_timeout(Some(std::time::Duration::from_secs(30)));
+        terminal.get_process_mut().set_window_size(40, 24).unwrap();
+        let output = terminal.expect(expectrl::Eof).unwrap();
+        String::from_utf8(output.as_bytes().to_vec()).unwrap()
+    };
+    let output = shown(&["--repeat-delay", "0.5"]);
+    let pictures: Vec<_> = output.split('\r').filter(|line| !line.trim().is_empty()).collect();
+    assert!(pictures.iter().all(|line| line.starts_with('[') && line.len() == 39), "{output:?}");
+    assert!(pictures.iter().any(|line| line.contains("] 2/3 ")), "{output:?}");
+    assert!(output.ends_with(&format!("\r{:39}\r", "")), "{output:?}");
+    // What is over soon, and what shall be quiet, shows none.
+    assert_eq!(shown(&[]), "");
+    assert_eq!(shown(&["--repeat-delay", "0.5", "--quiet"]), "");
+}

@@ -7,18 +7,14 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::tally::Tally;
-use crate::cli::{opts::LogOptions, stdio::ShownBar};
+use crate::cli::{bar::Bar, opts::LogOptions};
 
 /// What is over sooner shows no bar.
 const DELAY: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(100);
-
-const ROUNDS: &str = "[{wide_bar}] {pos}/{len} {msg}";
-const BYTES: &str = "[{wide_bar}] {percent:>3}% {msg}";
 
 /// What there is to do, and how much of it is done.
 #[derive(Debug)]
@@ -77,16 +73,13 @@ impl Progress {
     }
 
     async fn show(&self, tally: Option<&Tally>) -> Infallible {
-        let (length, template) = match self.total {
+        let total = match self.total {
             Total::Hidden => return std::future::pending().await,
-            Total::Rounds(rounds) => (rounds, ROUNDS),
-            Total::Bytes(bytes) => (bytes, BYTES),
+            Total::Rounds(total) | Total::Bytes(total) => total,
         };
         time::sleep(DELAY).await;
         let begin = Instant::now() - DELAY;
-        let target = ProgressDrawTarget::stderr();
-        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style(template));
-        let shown = ShownBar::new(bar);
+        let bar = Bar::show();
         let mut ticks = time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -100,10 +93,17 @@ impl Progress {
                 }
                 None => format!("{:.1}/s", done as f64 / seconds),
             };
-            shown.bar().set_message(message);
-            shown.bar().set_position(done);
+            let share = match self.total {
+                Total::Bytes(_) => format!("{:>3}%", percent(done, total)),
+                _ => format!("{done}/{total}"),
+            };
+            bar.draw(done, total, &format!("{share} {message}"));
         }
     }
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    done.min(total).saturating_mul(100) / total.max(1)
 }
 
 /// The packets of `-d` would run through the bar.
@@ -125,10 +125,4 @@ fn input_size() -> Option<u64> {
 #[cfg(not(unix))]
 fn input_size() -> Option<u64> {
     None
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the templates are constants that are well formed")
-        .progress_chars("=> ")
 }

@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    future,
+    future, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,7 +21,7 @@ use super::{
     intake::Backlog,
     retained::Removals,
     selection::{Choice, Selection},
-    tree::{self, Size, Tree},
+    tree::{self, Tree},
     watch::{self, TopicLines},
 };
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
         opts::{LogOptions, OutputOptions},
         plan::DeliveryPlan,
         printer::{Fill, Printer},
+        stdio::terminal_size,
     },
     client::{ClientBuilder, Flow, Handle, MessageRef},
     codec::Publish,
@@ -219,7 +220,7 @@ async fn draw(tree: &Mutex<Tree>, printer: &Printer) -> Infallible {
 
 fn draw_once(tree: &Mutex<Tree>, now: Duration, printer: &Printer) {
     // A picture is never much.
-    let _ = printer.append_raw(|out| lock(tree).draw(now, terminal_size(), out));
+    let _ = printer.append_raw(|out| lock(tree).draw(now, terminal_size(io::stdout()), out));
     printer.flush();
 }
 
@@ -240,17 +241,6 @@ fn print_first(printer: &Printer, write: impl FnOnce(&mut Vec<u8>)) {
     // The first thing there is does not fill it.
     let _ = printer.append_raw(write);
     printer.flush();
-}
-
-fn terminal_size() -> Size {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
-        && size.ws_row > 0
-        && size.ws_col > 0
-    {
-        return Size { rows: size.ws_row.into(), columns: size.ws_col.into() };
-    }
-    Size { rows: 24, columns: 80 }
 }
 
 fn lock(tree: &Mutex<Tree>) -> std::sync::MutexGuard<'_, Tree> {

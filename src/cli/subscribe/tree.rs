@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    cli::stdio::{escape_for_terminal, single_line},
+    cli::stdio::{Size, escape_for_terminal, single_line},
     codec::Publish,
 };
 
@@ -42,13 +42,6 @@ pub(super) struct Tree {
     is_changed: bool,
     /// When the rates were brought up to date.
     rated: Duration,
-}
-
-/// How large the terminal is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
 }
 
 /// A level of topics.
