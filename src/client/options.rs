@@ -325,7 +325,8 @@ impl ClientBuilder {
     /// The client takes the identifier of the session in the store, if there is one and none, or an
     /// empty one, is set. Another one is refused with
     /// [`StoreError::OtherClient`](super::StoreError::OtherClient), by [`start`](Self::start) and in
-    /// attempts to connect that a hook has changed.
+    /// attempts to connect that a hook has changed. Messages in it that have properties need 5.0
+    /// ([`StoreError::OnlyV5`](super::StoreError::OnlyV5)).
     ///
     /// Unless they are set, clean start is off and, in 5.0, the session expiry for ever: the
     /// promises of [`FileStore`] need a broker that keeps its part of the session. With a clean
@@ -533,7 +534,7 @@ impl ClientBuilder {
         }
         let (store, restored) = match self.store {
             Some(store) => {
-                let (store, restored) = store.start(&client_id)?;
+                let (store, restored) = store.start(&client_id, config.version)?;
                 (Some(store), Some(restored))
             }
             None => (None, None),

@@ -347,6 +347,31 @@ async fn deadlines_and_expiry_go_on_while_no_process_runs() {
 }
 
 #[tokio::test]
+async fn messages_with_properties_do_not_lose_them_in_an_older_version() {
+    let (_directory, path) = place();
+    let script = Script::listen().await;
+    let (client, _inbox) = with_store(&script, Version::V5, &path).start().unwrap();
+    let value = PropertyValue::Utf8("text/plain");
+    let properties = Properties::default().with(Property::ContentType, value).unwrap();
+    let publish = client.publish("t", "x").qos(QoS::AtLeastOnce).properties(properties);
+    drop(publish.try_enqueue().unwrap());
+    killed(client).await;
+    for version in [Version::V31, Version::V311] {
+        let error = with_store(&script, version, &path).start().unwrap_err();
+        let BuildError::Store(StoreError::OnlyV5 { path: named }) = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(*named, path);
+    }
+    assert_eq!(pending(&path), 1);
+    let script = Script::listen().await;
+    let builder = with_store(&script, Version::V5, &path);
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V5)).await;
+    peer.expect("32 14 0001 't' 0001 0D 03 000A 'text/plain' 'x'").await;
+    killed(client).await;
+}
+
+#[tokio::test]
 async fn a_store_has_one_client_and_is_free_after_its_end() {
     let (_directory, path) = place();
     let script = Script::listen().await;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crate::codec::EncodeError;
+use crate::codec::{EncodeError, Version};
 use crate::session::{Change, Message, Ticket};
 
 use self::log::Log;
@@ -126,6 +126,12 @@ pub enum StoreError {
         /// The client identifier in the file.
         stored: Box<str>,
     },
+    /// Messages in the file have properties, which MQTT 3.x cannot send.
+    #[error("the session log {} has messages with properties, which only MQTT 5.0 can send", path.display())]
+    OnlyV5 {
+        /// The file.
+        path: PathBuf,
+    },
     /// The message cannot be written down.
     #[error(transparent)]
     Message(EncodeError),
@@ -198,8 +204,16 @@ impl FileStore {
     }
 
     /// Makes it the store of a client.
-    pub(super) fn start(mut self, client_id: &str) -> Result<(Store, Restored), StoreError> {
+    pub(super) fn start(
+        mut self,
+        client_id: &str,
+        version: Version,
+    ) -> Result<(Store, Restored), StoreError> {
         self.log.check_client_id(client_id)?;
+        let mut messages = self.restored.ledger.messages.values();
+        if messages.any(|entry| entry.message.check(version).is_err()) {
+            return Err(StoreError::OnlyV5 { path: self.log.path().to_owned() });
+        }
         self.log.set_client_id(client_id);
         self.log.flush()?;
         Ok((Store::new(self.log, self.durability, self.sync_file)?, self.restored))

@@ -14,7 +14,7 @@ fn a_disk_that_failed_is_not_believed_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let opened = FileStore::open(&path).unwrap().durability(Durability::Power);
-    let (store, _) = opened.start("c").unwrap();
+    let (store, _) = opened.start("c", Version::V311).unwrap();
     let mut message = Message::new(TopicName::try_from("t").unwrap(), "x");
     message.qos = QoS::AtLeastOnce;
     let position = store.admit(Ticket::new(1), None, &message).unwrap();
