@@ -74,7 +74,9 @@ impl Handle {
         Ok(ticket)
     }
 
-    /// Ends the client with a DISCONNECT; the publishes that are not finished fail.
+    /// Ends the client with a DISCONNECT; the publishes that are not finished fail. A reason or
+    /// properties that a DISCONNECT cannot have change nothing, as with
+    /// [`Client::disconnect_with`](super::Client::disconnect_with), which tells.
     pub fn disconnect(&self, reason: ReasonCode, properties: Properties) {
         self.shared.mailbox.send(Command::Disconnect { reason, properties, done: None });
     }

@@ -450,10 +450,17 @@ impl Task {
                         let _ = done.send(Err(DisconnectError::Closed));
                     }
                 }
-                _ => {
-                    let asked = Asked { reason, properties, done };
-                    self.farewell = Some(Farewell::Asked(Box::new(asked)));
-                }
+                // With or without a connection: it is refused while the client can go on.
+                _ => match self.session.check_disconnect(reason, &properties) {
+                    Ok(()) => {
+                        let asked = Asked { reason, properties, done };
+                        self.farewell = Some(Farewell::Asked(Box::new(asked)));
+                    }
+                    Err(reason) => {
+                        tracing::debug!(%reason, "disconnect refused");
+                        let _ = done.map(|done| done.send(Err(reason.into())));
+                    }
+                },
             },
             Command::Drain { by, done } => {
                 // Who comes second is told that the client has ended.

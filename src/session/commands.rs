@@ -163,17 +163,10 @@ impl Session {
         reason: ReasonCode,
         properties: Properties,
     ) -> Result<(), Refused<()>> {
-        let expiry = properties.as_ref().session_expiry_interval();
-        let revived = self.config.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
-        let v5 = self.config.version == Version::V5;
         let checked = if matches!(self.state, State::Closing { .. }) {
             Err(RefusedReason::Disconnecting)
-        } else if v5 && !reason.is_allowed(PacketType::Disconnect, Role::Server) {
-            Err(RefusedReason::ReasonNotAllowed(reason))
-        } else if revived {
-            Err(RefusedReason::SessionExpiry)
         } else {
-            self.check_command(&properties, PacketType::Disconnect)
+            self.check_disconnect(reason, &properties)
         };
         checked.map_err(|reason| Refused { command: (), reason })?;
         let heard_of = match &self.state {
@@ -183,6 +176,28 @@ impl Session {
         };
         self.close(End::Requested, heard_of.then_some(LastWord { reason, properties }));
         Ok(())
+    }
+
+    /// Checks whether [`disconnect`](Session::disconnect) could send these.
+    ///
+    /// # Errors
+    ///
+    /// When a DISCONNECT of this session cannot have the reason or the properties.
+    pub fn check_disconnect(
+        &self,
+        reason: ReasonCode,
+        properties: &Properties,
+    ) -> Result<(), RefusedReason> {
+        let expiry = properties.as_ref().session_expiry_interval();
+        let revived = self.config.session_expiry == 0 && expiry.is_some_and(|expiry| expiry > 0);
+        let v5 = self.config.version == Version::V5;
+        if v5 && !reason.is_allowed(PacketType::Disconnect, Role::Server) {
+            Err(RefusedReason::ReasonNotAllowed(reason))
+        } else if revived {
+            Err(RefusedReason::SessionExpiry)
+        } else {
+            check_properties(self.config.version, properties, PacketType::Disconnect)
+        }
     }
 
     /// Ends everything that is not finished as lost. For the owner that will not connect again. No

@@ -108,6 +108,11 @@ async fn a_disconnect_while_waiting_to_connect_again_ends_at_once() {
     let (client, _inbox, peer) = accepted(&script, builder, connack(Version::V311)).await;
     drop(peer);
     state(&client, |state| matches!(state, State::Waiting { .. })).await;
+    // One that could not be sent is refused here too, and the client goes on.
+    let text = PropertyValue::Utf8("bye");
+    let properties = Properties::default().with(Property::ReasonString, text).unwrap();
+    let error = soon(client.disconnect_with(ReasonCode::SUCCESS, properties)).await.unwrap_err();
+    assert!(matches!(error, DisconnectError::Invalid(_)), "{error}");
     soon(client.disconnect()).await.unwrap();
     assert!(matches!(closed(&client).await, CloseReason::User));
 }
