@@ -345,7 +345,11 @@ impl ClientBuilder {
     }
 
     /// Sets how many QoS 1 and 2 messages the broker may have under way to this client. Default
-    /// 1,000. 3.x brokers are not told.
+    /// 1,000. 3.x brokers are not told; one of 5.0 that sends more is disconnected with
+    /// [`RECEIVE_MAXIMUM_EXCEEDED`] \[MQTT-3.3.4-9\], as happens to mosquitto 2.0.11 with small
+    /// values at QoS 2.
+    ///
+    /// [`RECEIVE_MAXIMUM_EXCEEDED`]: crate::codec::ReasonCode::RECEIVE_MAXIMUM_EXCEEDED
     pub fn receive_maximum(mut self, receive_maximum: u16) -> Self {
         self.config.receive_maximum = receive_maximum;
         self
@@ -482,6 +486,9 @@ impl ClientBuilder {
 
     /// Starts the client: a task on the current Tokio runtime that connects and stays until the
     /// client ends. It does not wait for the network; [`Client::connected`] does.
+    ///
+    /// Keep the [`Client`]: when the last one is dropped the client ends, and neither the [`Inbox`]
+    /// nor a [`Subscription`](super::Subscription) keeps it alive.
     ///
     /// # Errors
     ///

@@ -29,8 +29,8 @@ use super::task::now;
 /// | [`try_enqueue`](Self::try_enqueue) | nothing | [`Delivery`] |
 /// | [`post`](Self::post)`.await` | as `enqueue` | the [`Ticket`] |
 ///
-/// A QoS 0 message is confirmed when the kernel has taken its bytes, QoS 1 by PUBACK and QoS 2 by
-/// PUBCOMP. Messages leave in the order in which they were admitted. A loop that awaits each
+/// A QoS 0 message is confirmed when the kernel has taken its bytes (over TLS and WebSocket the
+/// layer above it, which passes them on), QoS 1 by PUBACK and QoS 2 by PUBCOMP. Messages leave in the order in which they were admitted. A loop that awaits each
 /// confirmation sends one message per round trip; `enqueue` keeps the connection busy.
 ///
 /// # Cancel safety
