@@ -3,7 +3,10 @@
 //! Distributions are added up, so that a percentile of the whole is that of all clients and not an
 //! average. Times are moved to count from the start of the earliest part.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 
@@ -464,11 +467,9 @@ impl Merge {
             let seconds = part.series_1s.iter();
             by_second.push(seconds.map(|s| ((s.t + offset).ceil() as u64, *s)).collect());
         }
-        let last = by_second.iter().filter_map(|part| part.keys().last()).max().copied();
+        let all: BTreeSet<u64> = by_second.iter().flat_map(|part| part.keys()).copied().collect();
         let mut series = Vec::new();
-        for t in by_second.iter().flat_map(|part| part.keys()).min().copied().unwrap_or(1)
-            ..=last.unwrap_or(0)
-        {
+        for t in all {
             let mut sum = Second { t: t as f64, ..Second::default() };
             let mut retransmits = PerMachine::default();
             for (part, report) in by_second.iter().zip(&self.parts) {
@@ -510,7 +511,7 @@ impl Merge {
         let weighted: Option<u64> = self
             .parts
             .iter()
-            .map(|part| Some(part.host.rss_bytes_per_client? * u64::from(part.totals.open)))
+            .map(|part| part.host.rss_bytes_per_client?.checked_mul(part.totals.open.into()))
             .sum();
         Host {
             name: names.join(" "),

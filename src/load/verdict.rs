@@ -117,7 +117,7 @@ fn is_faultless(report: &Report) -> bool {
     let are_connected = match report.outcome {
         Outcome::Complete => true,
         // Those that had not started yet are not to blame, but somebody has to have come through.
-        Outcome::Interrupted => totals.failed + totals.dropped == 0 && totals.connected > 0,
+        Outcome::Interrupted => (totals.failed, totals.dropped) == (0, 0) && totals.connected > 0,
         _ => false,
     };
     let is_refused =

@@ -232,6 +232,17 @@ fn shards_merge_losslessly() {
     let plain = files.name("plain.json");
     midge_conn(&[&LOAD[..], &["--json", &plain]].concat());
     refused(&[inputs[0], &plain], "different plans: run.seed is 9 and");
+    let (one, log, damaged) = (files.name("1"), files.name("2"), files.name("damaged"));
+    midge_conn(&["start", "--embedded", "--hold", "0", "--json", &one, "--hlog", &log]);
+    for (from, to, says) in [
+        ("#[BaseTime: ", "#[BaseTime: 18446744073709551615.0 (seconds)]", "a time that cannot be"),
+        ("Tag=tcp,", "Tag=tcp,-5,1,0.1,HIST", "not an HdrHistogram log, from byte "),
+    ] {
+        let text = fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| if line.starts_with(from) { to } else { line });
+        fs::write(&damaged, lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        refused(&[&one, &damaged, "--hlog", &hlog], says);
+    }
     let incomplete = midge_conn(&["merge", "--incomplete", inputs[0], inputs[4]]);
     assert!(text(&incomplete.stdout).contains("connected   200 of 300"), "{incomplete:?}");
     let judged =

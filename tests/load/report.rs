@@ -57,6 +57,36 @@ async fn what_is_no_report_is_refused() {
 }
 
 #[tokio::test]
+async fn what_contradicts_itself_is_refused() {
+    let report = serde_json::to_value(run(plan(Target::Embedded, 5)).await).unwrap();
+    for (at, value, what) in [
+        ("/run/shard/count", 0.into(), "run.shard"),
+        ("/run/shard/index", 1.into(), "run.shard"),
+        ("/totals/connected", 6.into(), "totals.attempted"),
+        ("/totals/not_started", u32::MAX.into(), "totals.planned"),
+        ("/totals/returned", 1.into(), "totals.open"),
+        ("/series_1s/0/t", 1e300.into(), "series_1s.t"),
+        ("/series_1s/0/t", (-1.0).into(), "series_1s.t"),
+    ] {
+        let mut damaged = report.clone();
+        let field: &mut serde_json::Value = damaged.pointer_mut(at).unwrap();
+        *field = value;
+        let error = Report::from_json(damaged.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), format!("the report contradicts itself: {what}"), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn parts_that_lie_far_apart_have_no_seconds_between_them() {
+    let mut parts = shards(8, 2).await;
+    parts[1].series_1s.truncate(1);
+    parts[1].series_1s[0].t = 9e9;
+    let merged = Report::merge(parts).unwrap();
+    assert!(merged.series_1s.len() <= 3, "{}", merged.series_1s.len());
+    assert_eq!(merged.series_1s.last().unwrap().connected, 8);
+}
+
+#[tokio::test]
 async fn shards_have_the_clients_of_the_whole_between_them() {
     let parts = shards(103, 4).await;
     let planned: Vec<_> = parts.iter().map(|part| part.totals.planned).collect();

@@ -14,7 +14,9 @@ use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::serialization::{
     Deserializer, V2DeflateSerializer,
-    interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag},
+    interval_log::{
+        IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, LogIteratorError, Tag,
+    },
 };
 
 use crate::load::{Distribution, Interval, Phase, Report, Shard};
@@ -154,7 +156,9 @@ impl Log {
                     let (from, took) = (interval.start_timestamp(), interval.duration());
                     intervals.push(Line { phase, from, took, durations });
                 }
-                Err(error) => bail!("not an HdrHistogram log: {error:?}"),
+                Err(LogIteratorError::ParseError { offset }) => {
+                    bail!("not an HdrHistogram log, from byte {offset} on")
+                }
             }
         }
         let base = base.context("the log does not say when it begins")?;
@@ -171,12 +175,13 @@ impl Log {
         for log in logs {
             let offset = log.base.saturating_sub(base);
             for line in &log.intervals {
-                let from = line.from + offset;
+                let from = line.from.saturating_add(offset);
                 let order = Phase::ALL.iter().position(|phase| *phase == line.phase);
                 let key = (from.as_secs_f64().round() as u64, order.unwrap_or_default());
                 match seconds.get_mut(&key) {
                     Some(sum) => {
-                        let end = (sum.from + sum.took).max(from + line.took);
+                        let end = sum.from.saturating_add(sum.took);
+                        let end = end.max(from.saturating_add(line.took));
                         sum.from = sum.from.min(from);
                         sum.took = end.saturating_sub(sum.from);
                         sum.durations.auto(true);
@@ -190,7 +195,8 @@ impl Log {
                 }
             }
         }
-        let start = SystemTime::UNIX_EPOCH + base;
+        let start = SystemTime::UNIX_EPOCH.checked_add(base);
+        let start = start.context("a log begins at a time that cannot be")?;
         let mut serializer = V2DeflateSerializer::new();
         let mut log = begin(start).begin_log_with(out, &mut serializer)?;
         for line in seconds.values() {

@@ -141,7 +141,8 @@ fn write_timeline(report: &Report, out: &mut String) -> fmt::Result {
     let span = series.last().map_or(0.0, |second| second.t);
     writeln!(out, "\ntimeline    0s to {span:.0}s")?;
     let connected = chart::per_second(series, |second| second.connected.into());
-    let failed = chart::per_second(series, |second| (second.failed + second.dropped).into());
+    let failed =
+        chart::per_second(series, |second| f64::from(second.failed) + f64::from(second.dropped));
     let open: Vec<_> = series.iter().map(|second| f64::from(second.open)).collect();
     let p99: Vec<_> = series.iter().filter_map(|second| second.p99_us).collect();
     let rows = [
@@ -193,14 +194,14 @@ fn write_host(report: &Report, out: &mut String) -> fmt::Result {
 /// What the connections went through, and what they carried, as far as there was anything.
 fn write_life(report: &Report, out: &mut String) -> fmt::Result {
     let Totals { left, returned, return_failed, published, received, .. } = report.totals;
-    if left + returned + return_failed > 0 {
+    if [left, returned, return_failed].iter().any(|count| *count > 0) {
         let [left, returned, failed] = [left, returned, return_failed].map(|n| count(n.into()));
         writeln!(
             out,
             "reconnects  {left} ended by the plan, {returned} made again, {failed} attempts failed"
         )?;
     }
-    if published + received > 0 {
+    if published > 0 || received > 0 {
         writeln!(out, "messages    {} published, {} received", count(published), count(received))?;
     }
     if let Some(lost @ 1..) = report.host.syn_retransmits {
@@ -266,7 +267,7 @@ fn write_phases(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 fn has_failures(report: &Report) -> bool {
-    report.totals.failed + report.totals.return_failed > 0
+    report.totals.failed > 0 || report.totals.return_failed > 0
 }
 
 fn write_errors(report: &Report, out: &mut String) -> fmt::Result {

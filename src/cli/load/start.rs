@@ -297,7 +297,7 @@ pub(super) fn shortfall(report: &Report, exit: Exit) -> String {
             format!("the generator was limited: {}", limits.join("; "))
         }
         _ if !missed.is_empty() => format!("missed: {}", missed.join(", ")),
-        _ if totals.failed + totals.dropped == 0 => {
+        _ if (totals.failed, totals.dropped) == (0, 0) => {
             let away = totals.stayed_away();
             let what = match &worst {
                 _ if totals.not_started > 0 => format!("{} never started", totals.not_started),

@@ -355,6 +355,12 @@ pub enum ReadReportError {
         /// The schema it names.
         found: String,
     },
+    /// It says what cannot be.
+    #[error("the report contradicts itself: {what}")]
+    Contradiction {
+        /// The field.
+        what: &'static str,
+    },
     /// A distribution is damaged.
     #[error("the distribution of {phase} is damaged")]
     Distribution {
@@ -381,12 +387,36 @@ impl Report {
             return Err(ReadReportError::Schema { found: head.schema });
         }
         let report: Self = serde_json::from_slice(text).map_err(ReadReportError::Json)?;
+        if let Some(what) = report.contradiction() {
+            return Err(ReadReportError::Contradiction { what });
+        }
         for (phase, latencies) in &report.phases {
             latencies
                 .distribution()
                 .map_err(|source| ReadReportError::Distribution { phase: phase.name(), source })?;
         }
         Ok(report)
+    }
+
+    /// A field that a load cannot have left like this, and that others rely on.
+    fn contradiction(&self) -> Option<&'static str> {
+        /// Some three centuries, in seconds.
+        const LONGEST_S: f64 = 1e10;
+        let is_share = |shard: &Shard| shard.index < shard.count;
+        let is_time = |seconds: f64| (0.0..=LONGEST_S).contains(&seconds);
+        let sum = |counts: [u32; 3]| counts.map(u64::from).iter().sum::<u64>();
+        let Totals { planned, attempted, connected, failed, pending, .. } = self.totals;
+        let Totals { not_started, dropped, left, returned, open, .. } = self.totals;
+        let mut parts = self.run.parts.iter();
+        let rules = [
+            ("run.shard", is_share(&self.run.shard)),
+            ("run.parts", parts.all(|part| is_share(&part.shard))),
+            ("totals.attempted", u64::from(attempted) == sum([connected, failed, pending])),
+            ("totals.planned", u64::from(planned) == sum([attempted, not_started, 0])),
+            ("totals.open", sum([connected, returned, 0]) == sum([open, dropped, left])),
+            ("series_1s.t", self.series_1s.iter().all(|second| is_time(second.t))),
+        ];
+        rules.into_iter().find(|(_, holds)| !holds).map(|(what, _)| what)
     }
 
     /// The report as JSON in the schema `conn-report/1`, with a line feed at its end.
