@@ -102,7 +102,8 @@ fn a_password_is_asked_for_on_the_terminal() {
         session.expect("Password: ").unwrap();
         session.send("correct horse\n").unwrap();
         let rest = session.expect(expectrl::Eof).unwrap();
-        let shown = String::from_utf8_lossy(rest.before()).into_owned();
+        let shown = String::from_utf8_lossy(rest.as_bytes()).into_owned();
+        assert!(shown.starts_with("\r\n"), "the end of the line that was typed: {shown:?}");
         assert!(!shown.contains("horse") && !shown.contains("refused"), "{shown:?}");
     }
     let log = broker.log();
