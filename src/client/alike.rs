@@ -1,8 +1,8 @@
-//! Settings that clients which are set up alike have once between them.
+//! What clients that are alike have once between them: their settings, and what is known of a broker.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Remembers what the last client was set up with, for as long as a client has it.
+/// Remembers what the last client has, for as long as a client has it.
 pub(super) struct Alike<T>(Mutex<Weak<T>>);
 
 impl<T: PartialEq> Alike<T> {
@@ -10,18 +10,18 @@ impl<T: PartialEq> Alike<T> {
         Alike(Mutex::new(Weak::new()))
     }
 
-    /// Returns what the last client has, if it equals `settings`.
-    pub(super) fn share(&self, settings: T) -> Arc<T> {
+    /// Returns what the last client has, if it equals `value`.
+    pub(super) fn share(&self, value: T) -> Arc<T> {
         // Nothing in here is left half done by a panic.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = last.upgrade()
-            && *known == settings
+            && *known == value
         {
             return known;
         }
-        let settings = Arc::new(settings);
-        *last = Arc::downgrade(&settings);
-        settings
+        let value = Arc::new(value);
+        *last = Arc::downgrade(&value);
+        value
     }
 }
 

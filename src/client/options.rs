@@ -30,7 +30,7 @@ use super::shared::Shared;
 use super::store_file::FileStore;
 use super::stream::{Bounds, Inbox, Slow};
 use super::task::{Task, now};
-use super::timers::Timers;
+use super::timers::{Alarm, Timers};
 
 /// Sets up a [`Client`].
 ///
@@ -580,7 +580,7 @@ impl ClientBuilder {
             Arc::clone(&shared),
             session,
             HookCaller::new(self.hooks, handle),
-            Timers::of(&runtime),
+            Alarm::new(Timers::of(&runtime)),
             Dialing::new(PLAN.share(plan), random.hash_one("backoff")),
         );
         if let Some(restored) = restored {

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use super::alike::Alike;
 use super::info::{ConnectInfo, State};
 
-/// Holds the state of a client. The channel that tells of changes has 416 bytes on the heap, a
-/// sixth of an idle client: it exists while somebody watches.
+/// Holds the state of a client. The channel that tells of changes has 416 bytes on the heap, four
+/// tenths of an idle client: it exists while somebody watches.
 pub(super) struct StateCell(Mutex<Inner>);
 
 struct Inner {

@@ -35,7 +35,7 @@ use super::mailbox::Command;
 use super::options::{Offline, OutgoingQueue, Overflow};
 use super::shared::Shared;
 use super::store_file::{Restored, Store, StoreError};
-use super::timers::Timers;
+use super::timers::Alarm;
 use connecting::{Outcome, Served};
 
 /// Runs one client.
@@ -43,9 +43,7 @@ pub(super) struct Task {
     session: Session,
     dispatch: Dispatch,
     dialing: Dialing,
-    timers: Arc<Timers>,
-    /// When they wake this client.
-    wakes_at: Option<Instant>,
+    alarm: Alarm,
     farewell: Option<Farewell>,
     /// Somebody does not want to wait for the next attempt.
     hurried: bool,
@@ -76,15 +74,14 @@ impl Task {
         shared: Arc<Shared>,
         session: Session,
         hooks: HookCaller,
-        timers: Arc<Timers>,
+        alarm: Alarm,
         dialing: Dialing,
     ) -> Task {
         Task {
             session,
             dispatch: Dispatch::new(shared, hooks),
             dialing,
-            timers,
-            wakes_at: None,
+            alarm,
             farewell: None,
             hurried: false,
             attempts: 0,
@@ -337,8 +334,7 @@ impl Task {
         let mut batch = BATCH.take();
         let mailbox = &self.dispatch.shared.mailbox;
         let taken = mailbox.take(cx, &mut batch);
-        // Not before the mailbox knows whom to wake: timers that have woken nobody until then are
-        // due at this time.
+        // Not before the mailbox knows whom to wake: see `Alarm::poll`.
         let now = now();
         self.dispatch.reading_paused = taken.reading_paused;
         let waiter_expiry = taken.deadlines.then(|| mailbox.expire(now)).flatten();
@@ -506,24 +502,14 @@ impl Task {
         }
     }
 
-    /// Waits for the earliest of the deadlines. The timers wake whom the mailbox would, which was
-    /// told before the time was `now`.
+    /// Waits for the earliest of the deadlines.
     fn poll_timer<const N: usize>(
         &mut self,
         now: Instant,
         deadlines: [Option<Instant>; N],
     ) -> Poll<()> {
         let Some(at) = deadlines.into_iter().flatten().min() else { return Poll::Pending };
-        if at <= now {
-            return Poll::Ready(());
-        }
-        // A timer that is early is left alone: it goes off in vain once, where moving it would
-        // cost something at each packet.
-        if self.wakes_at.is_none_or(|wakes_at| at < wakes_at || wakes_at <= now) {
-            self.wakes_at = Some(at);
-            self.timers.set(&self.dispatch.shared, at);
-        }
-        Poll::Pending
+        self.alarm.poll(&self.dispatch.shared, now, at)
     }
 
     /// Ends everything that is not finished, and tells everybody.
@@ -563,7 +549,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.timers.remove(&self.dispatch.shared);
+        self.alarm.stop(&self.dispatch.shared);
         if !matches!(self.dispatch.shared.state.get(), State::Closed(_)) {
             drop(self.dispatch.shared.mailbox.close());
             self.close(CloseReason::RuntimeStopped);
