@@ -72,29 +72,31 @@ fn the_time_limit_covers_a_connection_that_is_not_made() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_time_limit_covers_a_resolver_that_does_not_answer() {
-    // On a port of the system, where tools look for it in a file of their own.
+    // On the port of a resolver, and in the files that the system's library reads.
     let Ok(resolver) = std::net::UdpSocket::bind("127.0.77.53:53") else {
         return skip("the right to listen on port 53 (root)", "MIDGE_REQUIRE_NAMESPACES");
     };
     let dir = tempfile::tempdir().unwrap();
-    let settings = dir.path().join("resolv.conf");
-    std::fs::write(&settings, "nameserver 127.0.77.53\noptions timeout:20\n").unwrap();
-    let with_settings = |tool: &Command, args: &[&str]| {
+    let resolv_conf = "nameserver 127.0.77.53\noptions timeout:20\n";
+    std::fs::write(dir.path().join("resolv.conf"), resolv_conf).unwrap();
+    std::fs::write(dir.path().join("nsswitch.conf"), "hosts: dns\n").unwrap();
+    let with_settings = |words: &[&str]| {
+        const SCRIPT: &str = "for file in resolv.conf nsswitch.conf; do \
+                              [ ! -e /etc/$file ] || mount --bind \"$0/$file\" /etc/$file || exit 99; \
+                              done; exec \"$@\"";
         let mut command = Command::new("unshare");
-        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", script]).arg(&settings);
-        command.arg(tool.get_program()).args(args).args(["-h", "midge.example", "-W", "1"]);
+        command.args(["--mount", "sh", "-c", SCRIPT]).arg(dir.path()).args(words);
         command.env("XDG_CONFIG_HOME", "/nonexistent");
         command
     };
-    let mut mount = Command::new("unshare");
-    let mount = mount.args(["--mount", "mount", "--bind"]).arg(&settings).arg("/etc/resolv.conf");
-    if !mount.status().is_ok_and(|status| status.success()) {
+    if !with_settings(&["true"]).status().is_ok_and(|status| status.success()) {
         return skip("the right to make mount namespaces (root)", "MIDGE_REQUIRE_NAMESPACES");
     }
     for (tool, args) in tools() {
         let begin = Instant::now();
-        run(&mut with_settings(&tool, args)).said(27, ": timed out");
+        let tool = tool.get_program().to_str().unwrap();
+        let words = [&[tool][..], args, &["-h", "midge.example", "-W", "1"]].concat();
+        run(&mut with_settings(&words)).said(27, ": timed out");
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     }
     // It was asked.
