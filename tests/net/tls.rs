@@ -190,7 +190,7 @@ async fn a_common_name_alone_is_not_a_name() {
     let mut params = server_params(&[]);
     params.distinguished_name.push(DnType::CommonName, "localhost");
     let server = Server::new(&ca.issue(params)).await;
-    assert_eq!(server.refuses("localhost", &trusting(&ca)).await, TlsProblem::WrongName);
+    assert_eq!(server.refuses("localhost", &trusting(&ca)).await, TlsProblem::NoName);
 }
 
 #[tokio::test]

@@ -24,11 +24,11 @@ use crate::{
 
 const PUBLISH: [&str; 6] = ["-t", "a", "-m", "x", "-q", "1"];
 
-fn publish(options: &[&str]) -> Outcome {
+pub fn publish(options: &[&str]) -> Outcome {
     run(midge_pub().args(PUBLISH).args(options))
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
+pub fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     fs::write(&path, text).unwrap();
     path.display().to_string()

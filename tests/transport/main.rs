@@ -17,4 +17,5 @@ mod run;
 mod bad_input;
 mod library;
 mod listeners;
+mod old_certificates;
 mod tools;

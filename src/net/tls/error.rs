@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+use super::verify::is_old_version;
 use crate::net::PemError;
 
 /// Why [`TlsOptions::build`](super::TlsOptions::build) failed.
@@ -142,6 +143,9 @@ pub enum TlsProblem {
     RevocationUnknown,
     /// A revocation list has expired.
     RevocationListExpired,
+    /// The server's certificate names no hosts: it has no subjectAltName, as none has that is of a
+    /// version of X.509 before 3.
+    NoName,
     /// The server's certificate is wrong in another way.
     Certificate,
     /// The server does not hold the private key of its certificate.
@@ -201,6 +205,9 @@ impl TlsProblem {
     fn of_certificate(error: &CertificateError) -> TlsProblem {
         match error {
             CertificateError::UnknownIssuer => TlsProblem::UnknownIssuer,
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                TlsProblem::NoName
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 TlsProblem::WrongName
             }
@@ -217,6 +224,7 @@ impl TlsProblem {
                 TlsProblem::RevocationListExpired
             }
             CertificateError::BadSignature => TlsProblem::Signature,
+            error if is_old_version(error) => TlsProblem::NoName,
             _ => TlsProblem::Certificate,
         }
     }
@@ -267,6 +275,9 @@ impl fmt::Display for TlsProblem {
             }
             TlsProblem::RevocationListExpired => {
                 "the revocation list has expired; get a current one from the issuer"
+            }
+            TlsProblem::NoName => {
+                "its certificate names no host; have it issued with the extension subjectAltName"
             }
             TlsProblem::Certificate => "its certificate cannot be accepted",
             TlsProblem::Signature => "it did not prove that its certificate is its own",

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{
+    self, ClientConfig, InconsistentKeys, RootCertStore, SupportedProtocolVersion,
+};
 
 use super::ciphers::select_ciphers;
 use super::keylog::KeyLogFile;
-use super::verify::{ChainVerifier, NoVerifier};
+use super::verify::{ChainVerifier, NoVerifier, is_old_version};
 use super::{Backend, TlsConfig, TlsConfigError};
 use crate::net::{PemSource, Secret};
 
@@ -164,9 +167,9 @@ impl TlsOptions {
                 let chain = cert.certificates()?;
                 warn_if_others_can_read(key);
                 let key_der = key.private_key(self.key_passphrase.as_ref())?;
-                builder
-                    .with_client_auth_cert(chain, key_der)
-                    .map_err(|error| client_cert_error(cert, key, error))?
+                let identity = client_identity(chain, key_der, &provider)
+                    .map_err(|error| client_cert_error(cert, key, error))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             _ => return Err(TlsConfigError::CertificateWithoutKey),
         };
@@ -299,6 +302,30 @@ fn is_certificate_name(file: &Path) -> bool {
         && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
         && extension.bytes().all(|byte| byte.is_ascii_digit());
     is_hash || ["pem", "crt", "cer"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The certificate and the key that belongs to it.
+///
+/// webpki reads only version 3 of X.509. Whether a client may have a certificate of version 1, which
+/// `openssl x509 -req` makes where no extensions are asked for, is for the server to decide.
+fn client_identity(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, rustls::Error> {
+    let identity = CertifiedKey::new(chain, provider.key_provider.load_private_key(key)?);
+    match identity.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(identity),
+        Err(rustls::Error::InvalidCertificate(error)) if is_old_version(&error) => {
+            let certificate = identity.end_entity_cert()?;
+            // It holds the public key in the same form.
+            let matches = identity.key.public_key().is_none_or(|key| {
+                certificate.windows(key.len().max(1)).any(|part| part == key.as_ref())
+            });
+            if matches { Ok(identity) } else { Err(InconsistentKeys::KeyMismatch.into()) }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn client_cert_error(cert: &PemSource, key: &PemSource, error: rustls::Error) -> TlsConfigError {

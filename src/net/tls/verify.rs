@@ -86,6 +86,12 @@ fn is_ca_mark(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(cause.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
+/// Whether the certificate is of a version of X.509 before the one that webpki reads, 3.
+pub(super) fn is_old_version(error: &CertificateError) -> bool {
+    let CertificateError::Other(OtherError(cause)) = error else { return false };
+    matches!(cause.downcast_ref::<webpki::Error>(), Some(webpki::Error::UnsupportedCertVersion))
+}
+
 /// Accepts whatever the server shows: the connection is secret to eavesdroppers, but its other end can
 /// be anybody.
 ///
