@@ -361,8 +361,10 @@ impl Store {
             tracing::warn!(%error, "the last changes are not in the session log");
         }
         let file = (self.0.durability == Durability::Power).then(|| state.log.file()).flatten();
-        if let Some(Err(error)) = file.map(|file| (self.0.sync_file)(&file)) {
-            tracing::warn!(%error, "the last changes may not be on the disk");
+        match file.map(|file| (self.0.sync_file)(&file)) {
+            Some(Ok(())) if state.broken.is_none() => state.synced = state.log.written(),
+            Some(Err(error)) => tracing::warn!(%error, "the last changes may not be on the disk"),
+            Some(Ok(())) | None => {}
         }
         state.closed = true;
         state.log.close();

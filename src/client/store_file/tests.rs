@@ -46,6 +46,8 @@ struct Disk {
 struct DiskState {
     at_rest: bool,
     broken: bool,
+    /// How often it was asked.
+    asked: usize,
     /// How much of the file it has.
     bytes: u64,
 }
@@ -59,7 +61,9 @@ impl Disk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         let bytes = file.metadata()?.len();
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.asked += 1;
+        self.changed.notify_all();
         let mut state = self.changed.wait_while(state, |state| !state.at_rest).unwrap();
         if state.broken {
             return Err(io::Error::other("the disk is gone"));
@@ -74,6 +78,33 @@ impl Disk {
         let file = std::fs::read(path).unwrap();
         file[..kept].windows(text.len()).any(|found| found == text)
     }
+}
+
+#[test]
+fn what_the_last_sync_brought_to_the_disk_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let path = directory.path().join("log");
+    let mut opened = FileStore::open(path).unwrap().durability(Durability::Power);
+    opened.sync_file = Box::new({
+        let disk = Arc::clone(&disk);
+        move |file| disk.sync(file)
+    });
+    let (store, _) = opened.start("c", Version::V311).unwrap();
+    let mut message = Message::new(TopicName::try_from("t").unwrap(), "x");
+    message.qos = QoS::AtLeastOnce;
+    let position = store.admit(Ticket::new(1), None, &message).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(store.poll_durable(&mut cx, position).is_pending());
+    // Its end comes while the disk is still at work.
+    let letting_go = thread::spawn(move || {
+        let state = disk.state.lock().unwrap();
+        drop(disk.changed.wait_while(state, |state| state.asked < 2).unwrap());
+        disk.set(true, false);
+    });
+    store.close();
+    assert!(matches!(store.poll_durable(&mut cx, position), Poll::Ready(Ok(()))));
+    letting_go.join().unwrap();
 }
 
 /// A client on such a disk, connected to a broker that says nothing.
