@@ -111,6 +111,8 @@ struct Rare {
     expiries: BTreeSet<(Instant, Ticket)>,
     /// How many of the pending are [`Pending::Unheard`].
     unheard_count: usize,
+    /// How many of the pending are [`Pending::Farewell`].
+    farewell_count: usize,
     /// When a store that failed is tried again.
     store_retry: Option<Instant>,
     /// What is to be reported of the messages before a certain one.
@@ -123,6 +125,7 @@ impl Rare {
             && self.flushes.is_empty()
             && self.expiries.is_empty()
             && self.unheard_count == 0
+            && self.farewell_count == 0
             && self.store_retry.is_none()
             && self.drain.is_none()
     }
@@ -234,7 +237,8 @@ impl Dispatch {
 
     /// How many messages and requests are not finished, and the room they take.
     pub(super) fn outstanding(&self) -> (usize, usize) {
-        (self.pending.len(), self.pending.bytes())
+        let farewell_count = self.rare.as_ref().map_or(0, |rare| rare.farewell_count);
+        (self.pending.len() - farewell_count, self.pending.bytes())
     }
 
     /// When the next message expires.
@@ -328,6 +332,7 @@ impl Dispatch {
     }
 
     pub(super) fn await_farewell(&mut self, ticket: Ticket) {
+        self.rare.get_or_insert_default().farewell_count += 1;
         self.pending.insert(ticket, 0, Pending::Farewell);
     }
 
@@ -506,14 +511,22 @@ impl Dispatch {
         result: Result<SubscribeReceipt, RequestError>,
     ) {
         self.hooks.on_unsubscribe(ticket, &result);
-        if let Some(Pending::Unsubscribe { bytes, mut filters, done }) = self.take_pending(ticket) {
-            if let Ok(receipt) = &result {
-                let mut reasons = receipt.reasons.iter();
-                filters.retain(|_| !reasons.next().is_some_and(|reason| reason.is_error()));
-                self.end_routes(&filters);
+        match self.take_pending(ticket) {
+            Some(Pending::Unsubscribe { bytes, mut filters, done }) => {
+                if let Ok(receipt) = &result {
+                    let mut reasons = receipt.reasons.iter();
+                    filters.retain(|_| !reasons.next().is_some_and(|reason| reason.is_error()));
+                    self.end_routes(&filters);
+                }
+                self.pending.free(bytes);
+                let _ = done.map(|done| done.send(result));
             }
-            self.pending.free(bytes);
-            let _ = done.map(|done| done.send(result));
+            Some(Pending::Farewell) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.farewell_count -= 1;
+                }
+            }
+            _ => {}
         }
     }
 

@@ -208,6 +208,26 @@ async fn messages_in_flight_are_not_dropped() {
 }
 
 #[tokio::test]
+async fn the_goodbye_of_a_dropped_stream_takes_no_room_from_messages() {
+    let script = Script::listen().await;
+    let queue = queue(1, Overflow::DropOldest, Offline::Keep);
+    let builder = builder(&script, Version::V311).outgoing(queue);
+    let (client, _inbox, mut peer) = accepted(&script, builder, connack(Version::V311)).await;
+    let (stream, ()) = tokio::join!(soon(client.subscribe("a")), async {
+        peer.expect("82 06 0001 0001 'a' 00").await;
+        peer.send("90 03 0001 00").await;
+    });
+    drop(stream.unwrap());
+    peer.expect("A2 05 0002 0001 'a'").await;
+    for (id, answer) in [("0003", ""), ("0004", "B0 02 0002"), ("0005", "")] {
+        let delivery = at_least_once(&client, "x");
+        peer.expect(&format!("32 06 0001 't' {id} 'x'")).await;
+        peer.send(&format!("{answer} 40 02 {id}")).await;
+        soon(delivery).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn between_two_turns_of_the_task_the_queue_is_bounded_all_the_same() {
     let (_script, client) = unanswered(queue(3, Overflow::DropOldest, Offline::Keep)).await;
     // Nothing else runs meanwhile.
