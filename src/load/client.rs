@@ -246,7 +246,8 @@ impl Client {
 
     fn open(&mut self, link: Link, timings: Option<Timings>, now: Instant, desk: &mut Desk) {
         if let Some(attempt) = self.attempt.and_then(|number| desk.attempts.get_mut(number)) {
-            attempt.established = Some(now);
+            // The last step of a handshake takes its time, which is the handshake's.
+            attempt.established = Some(if timings.is_some() { Instant::now() } else { now });
             let tcp = now.saturating_duration_since(attempt.started);
             let stages = timings.map_or([Some(tcp), None, None, None], |timings| {
                 [timings.tcp, timings.proxy, timings.tls, timings.websocket]

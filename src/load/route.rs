@@ -135,9 +135,11 @@ impl Route {
             return Ok((Opening::Bare(opening), port));
         }
         let to = self.of_client(g, &way.to)?;
+        // On the loopback interface, the connection comes about while it is dialled.
+        let began = tokio::time::Instant::now();
         let (dialing, port) = from_port(ports, |bind| net::dial(*address, bind, options))?;
         let addr = *address;
-        let climbing = async move { climb(dialing, addr, &to.0, &to.1).await };
+        let climbing = async move { climb(began, dialing, addr, &to.0, &to.1).await };
         Ok((Opening::Staged(Box::pin(climbing)), port))
     }
 
@@ -197,14 +199,14 @@ fn from_port<T>(
 
 /// Goes on from TCP to the transports above it.
 async fn climb(
+    began: tokio::time::Instant,
     dialing: net::Dialing,
     addr: SocketAddr,
     endpoint: &Endpoint,
     options: &ConnectOptions,
 ) -> Result<Connected, ConnectError> {
-    let began = tokio::time::Instant::now();
     let timeout = options.connect_timeout;
-    let stream = match tokio::time::timeout(timeout, dialing).await {
+    let stream = match tokio::time::timeout_at(began + timeout, dialing).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(source)) => return Err(ConnectError::Dial { addr, tried: 1, source }),
         Err(_) => {

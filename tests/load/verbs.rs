@@ -285,6 +285,30 @@ fn each_client_has_its_own_certificate() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// None begins before the one before it has ended.
+#[test]
+fn the_phases_of_a_connection_follow_each_other() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("load ca");
+    let server = ca.server();
+    let (pem, key) = (server.pem.clone(), server.key.serialize_pem());
+    let files = [("server.pem", pem.as_str()), ("server.key", key.as_str())];
+    let config = "allow_anonymous true\ncertfile @DIR@/server.pem\nkeyfile @DIR@/server.key\n";
+    let Some(broker) = Broker::with_files(config, &files) else { return };
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (ca_file, json) = (at("ca.pem"), at("run.json"));
+    fs::write(&ca_file, ca.pem()).unwrap();
+    let url = format!("tls+mqtt-tcp://127.0.0.1:{}", broker.port());
+    let arguments = ["start", "--url", &url, "--cacert", &ca_file, "-C", "20", "-i", "10"];
+    let output = run(home.path(), &[&arguments[..], &["--hold", "0", "--json", &json]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let phases = &report(Path::new(&json))["phases"];
+    let mean = |phase: &str| phases[phase]["mean_us"].as_f64().unwrap();
+    let sum: f64 = ["schedule_lag", "tcp", "tls", "connack"].into_iter().map(mean).sum();
+    // The distributions have three digits.
+    assert!(sum <= mean("total") * 1.002 + 5.0, "{sum} of {}", mean("total"));
+}
+
 #[test]
 fn one_of_two_brokers_may_be_away() {
     let home = tempfile::tempdir().unwrap();
