@@ -1,4 +1,4 @@
-//! What clients that are alike have once between them: their settings, and what is known of a broker.
+//! What clients that are alike have once between them: settings, and what is known of a broker.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -654,6 +654,32 @@ mod tests {
         assert_eq!(driver.0.load(Ordering::Relaxed), 2);
     }
 
+    #[test]
+    fn an_idle_mailbox_holds_nothing_once_it_has_shrunk() {
+        let mailbox = mailbox(1, 100);
+        let take = || {
+            let mut batch = Vec::new();
+            mailbox.take(&mut Context::from_waker(Waker::noop()), &mut batch);
+            batch.len()
+        };
+        let is_idle = || {
+            mailbox.shrink();
+            mailbox.lock().load.is_none()
+        };
+        assert!(is_idle());
+        assert_eq!(try_admit(&mailbox, 10), Ok(()));
+        assert!(!is_idle(), "a command waits");
+        assert_eq!(take(), 1);
+        assert!(!is_idle(), "it is not finished");
+        let mut waiting = Task::new();
+        assert_eq!(waiting.admit(&mailbox, 10), None);
+        mailbox.release(1, 10);
+        assert!(!is_idle(), "somebody waits for room");
+        mailbox.leave(waiting.place.unwrap());
+        assert!(is_idle());
+        assert_eq!(try_admit(&mailbox, 10), Ok(()));
+    }
+
     /// A task that is polled as it is woken.
     struct Eager(Arc<Mailbox>);
 

@@ -227,6 +227,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_held_for_what_has_ended_and_given_its_room_back() {
+        let mut outstanding = Outstanding::default();
+        let is_absent = |outstanding: &mut Outstanding<()>| {
+            outstanding.shrink();
+            outstanding.0.is_none()
+        };
+        outstanding.insert(Ticket::new(1), 10, ());
+        assert!(!is_absent(&mut outstanding));
+        assert_eq!((outstanding.len(), outstanding.bytes()), (1, 10));
+        assert_eq!(outstanding.remove(Ticket::new(1)), Some(()));
+        assert!(!is_absent(&mut outstanding), "its room is taken");
+        outstanding.free(10);
+        assert!(!is_absent(&mut outstanding), "its room was not given back");
+        assert_eq!(outstanding.take_freed(), Some((1, 10)));
+        assert_eq!(outstanding.take_freed(), None);
+        assert!(is_absent(&mut outstanding));
+        assert_eq!((outstanding.len(), outstanding.bytes()), (0, 0));
+    }
+
+    #[test]
     fn an_entry_that_never_ends_does_not_make_it_grow() {
         let mut entries = ByTicket::new();
         entries.insert(Ticket::new(0), 0);
