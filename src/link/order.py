@@ -3,7 +3,7 @@
 
 usage: cargo build --release --bins && src/link/order.py
 
-Needs valgrind and mosquitto. To be run when tests/bench/oneshot.py finds that midge_pub takes more
+Needs valgrind, binutils and mosquitto. To be run when tests/bench/oneshot.py finds that midge_pub takes more
 memory than it did: functions that are new or have another name are not in the list, and a compiler
 that names them otherwise finds none of them.
 """
@@ -32,29 +32,45 @@ TAIL = """\
 
 
 def main():
-    patterns = set()
+    known = sections()
+    # What comes first is needed most often: each of these stands behind those before it.
+    publish, other_publish, other_tools = set(), set(), set()
     with tempfile.TemporaryDirectory() as place, mosquitto(place) as port:
-        for host in "127.0.0.1", "localhost":
-            server = ["-h", host, "-p", str(port)]
-            for qos in "012":
-                message = ["-t", "t", "-m", "x", "-q", qos]
-                patterns |= executed("midge_pub", [*server, *message], place)
-            publish = ["mosquitto_pub", *server, "-t", "kept", "-m", "x", "-r"]
-            subprocess.run(publish, check=True)
-            patterns |= executed("midge_sub", [*server, "-t", "kept", "-C", "1"], place)
-        hear = ["mosquitto_sub", *server, "-t", "ask", "-C", "1"]
-        say = ["mosquitto_pub", *server, "-t", "answer", "-m", "x"]
-        quiet = subprocess.DEVNULL
-        device = subprocess.Popen(["sh", "-c", shlex.join(hear) + "; " + shlex.join(say)], stdout=quiet)
+        run = lambda tool, *options: executed(tool, options, known, place)
+        here, by_name = (["-h", host, "-p", str(port)] for host in ("127.0.0.1", "localhost"))
+        message = ["-t", "t", "-m", "x", "-q"]
+        publish |= run("midge_pub", *here, *message, "1")
+        other_publish |= run("midge_pub", *by_name, *message, "1")
+        for qos in "02":
+            other_publish |= run("midge_pub", *here, *message, qos)
+        subprocess.run(["mosquitto_pub", *here, "-t", "kept", "-m", "x", "-r"], check=True)
+        other_tools |= run("midge_sub", *here, "-t", "kept", "-C", "1")
+        hear = shlex.join(["mosquitto_sub", *here, "-t", "ask", "-C", "1"])
+        say = shlex.join(["mosquitto_pub", *here, "-t", "answer", "-m", "x"])
+        device = subprocess.Popen(["sh", "-c", f"{hear} >/dev/null; {say}"])
         request = ["-t", "ask", "-e", "answer", "-m", "x", "-W", "20", "--no-correlation"]
-        patterns |= executed("midge_rr", [*server, *request], place)
+        other_tools |= run("midge_rr", *here, *request)
         device.wait()
-    lines = "".join(f"    *(.text*.{pattern})\n" for pattern in sorted(patterns))
+    other_publish -= publish
+    other_tools -= publish | other_publish
+    patterns = [*sorted(publish), *sorted(other_publish), *sorted(other_tools)]
+    lines = "".join(f"    *(.text*.{pattern})\n" for pattern in patterns)
     SCRIPT.write_text(HEAD + lines + TAIL)
     print(f"{len(patterns)} patterns")
 
 
-def executed(tool, options, place):
+def sections():
+    """The names of all functions that have a section."""
+    sysroot = subprocess.run(["rustc", "--print=sysroot"], capture_output=True, text=True, check=True)
+    places = ROOT / "target" / "release" / "deps", pathlib.Path(sysroot.stdout.strip()) / "lib"
+    libraries = [library for place in places for library in place.rglob("*.rlib")]
+    readelf = ["readelf", "-SW", *libraries]
+    # Not every member of a library is an object.
+    listed = subprocess.run(readelf, capture_output=True, text=True, errors="replace").stdout
+    return set(re.findall(r"\.text\.(?:unlikely\.)?(\S+)", listed))
+
+
+def executed(tool, options, known, place):
     """Patterns for the sections of the functions that a run executes."""
     program = ROOT / "target" / "release" / tool
     profile = pathlib.Path(place) / "profile"
@@ -64,14 +80,14 @@ def executed(tool, options, place):
         sys.exit(f"{tool} has failed:\n{run.stderr}")
     # Of a recursive function each depth has an entry.
     names = re.findall(r"^c?fn=\(\d+\) (\w.*?)(?:'\d+)?$", profile.read_text(), re.MULTILINE)
-    # Functions with the same code share an address, and any of their names may have been found.
+    # Functions with the same code share an address, and the section has the name of one of them.
     places, names_at = {}, collections.defaultdict(list)
     symbols = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
     for address, name in re.findall(r"^(\w+) [tTwW] (\S+)$", symbols, re.MULTILINE):
         places[name] = address
         names_at[address].append(name)
     found = {places[name] for name in names if name in places}
-    return {pattern(name) for at in found for name in names_at[at] if name.startswith("_")} - {None}
+    return {pattern(name) for at in found for name in names_at[at] if name in known} - {None}
 
 
 def pattern(name):

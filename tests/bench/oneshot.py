@@ -3,8 +3,9 @@
 
 usage: cargo build --release --bin midge_pub && tests/bench/oneshot.py [--smoke]
 
-Needs GNU time. Exits with 1 if midge_pub takes more memory at its peak than mosquitto_pub, or, unless
-it is a smoke run, more time.
+Needs GNU time. Exits with 1 if midge_pub takes more memory at its peak than mosquitto_pub, or more
+time. A smoke run tolerates a tenth more memory, since the list of src/link ages with each change of
+the code, and any time.
 """
 
 import pathlib
@@ -56,13 +57,16 @@ def main():
         finally:
             broker.terminate()
             broker.wait()
-    more = lambda figures: any(
-        figures[host, "midge_pub"] > figures[host, "mosquitto_pub"] for host, _ in figures
-    )
-    if more(memory):
+    if is_more(memory, 1.1 if is_smoke else 1):
         sys.exit(ADVICE)
-    if more(times) and not is_smoke:
+    if is_more(times, 1) and not is_smoke:
         sys.exit("midge_pub takes more time than mosquitto_pub")
+
+
+def is_more(figures, factor):
+    return any(
+        figures[host, "midge_pub"] > factor * figures[host, "mosquitto_pub"] for host, _ in figures
+    )
 
 
 def run(command):
