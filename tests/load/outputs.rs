@@ -532,6 +532,17 @@ fn the_page_is_whole_and_can_be_read_in_light_and_in_dark() {
         assert!(html.contains(&format!("<h2>{title}</h2>")), "{title}");
     }
     assert!(html.contains("connack.not_authorized") && html.contains("fail.rate&lt;60%"));
+    let lively = files.name("lively.html");
+    let life = ["--storm", "drop=100%@100ms", "--publish", "a<%i>", "-C", "2", "--hold", "300ms"];
+    midge_conn(&[&["start", "--embedded", "--html", &lively], &life[..]].concat());
+    let lively = fs::read_to_string(&lively).unwrap();
+    for row in [
+        "<dt>life</dt><dd>storm of 100% at 100ms, back-off 1s to 60s</dd>",
+        "<dt>traffic</dt><dd>publish 0 bytes to a&lt;%i&gt; every 1s at QoS 0</dd>",
+        "<dt>reconnects</dt><dd>2 ended by the plan, ",
+    ] {
+        assert!(lively.contains(row), "{row}: {lively}");
+    }
     // Nothing that would be loaded, and nothing that runs.
     for word in ["http:", "https:", "src=", "href=", "<script", "@import", "url(", "NaN", "inf"] {
         assert!(!html.contains(word), "{word}");

@@ -193,16 +193,11 @@ fn write_host(report: &Report, out: &mut String) -> fmt::Result {
 
 /// What the connections went through, and what they carried, as far as there was anything.
 fn write_life(report: &Report, out: &mut String) -> fmt::Result {
-    let Totals { left, returned, return_failed, published, received, .. } = report.totals;
-    if [left, returned, return_failed].iter().any(|count| *count > 0) {
-        let [left, returned, failed] = [left, returned, return_failed].map(|n| count(n.into()));
-        writeln!(
-            out,
-            "reconnects  {left} ended by the plan, {returned} made again, {failed} attempts failed"
-        )?;
+    if let Some(reconnects) = reconnects(&report.totals) {
+        writeln!(out, "reconnects  {reconnects}")?;
     }
-    if published > 0 || received > 0 {
-        writeln!(out, "messages    {} published, {} received", count(published), count(received))?;
+    if let Some(messages) = messages(&report.totals) {
+        writeln!(out, "messages    {messages}")?;
     }
     if let Some(lost @ 1..) = report.host.syn_retransmits {
         let lost = count(lost);
@@ -214,6 +209,22 @@ fn write_life(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(out, "ceiling     {per_second:.0}/s on this machine, {used:.0}% of it used")?;
     }
     Ok(())
+}
+
+/// How connections ended and came back; `None` where none did.
+pub(super) fn reconnects(totals: &Totals) -> Option<String> {
+    let Totals { left, returned, return_failed, .. } = *totals;
+    let counts = [left, returned, return_failed];
+    let [left, returned, failed] = counts.map(|n| count(n.into()));
+    let text = format!("{left} ended by the plan, {returned} made again, {failed} attempts failed");
+    counts.iter().any(|count| *count > 0).then_some(text)
+}
+
+/// What the connections have carried; `None` for nothing.
+pub(super) fn messages(totals: &Totals) -> Option<String> {
+    let Totals { published, received, .. } = *totals;
+    let text = format!("{} published, {} received", count(published), count(received));
+    (published > 0 || received > 0).then_some(text)
 }
 
 fn write_phases(report: &Report, out: &mut String) -> fmt::Result {

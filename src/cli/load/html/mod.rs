@@ -6,7 +6,7 @@ mod svg;
 use std::fmt::{self, Write};
 
 use self::svg::escape;
-use super::screen::{count, duration, outcome};
+use super::screen::{count, duration, messages, outcome, reconnects};
 use crate::load::{Latencies, Phase, Report, State};
 
 /// The page.
@@ -235,8 +235,18 @@ fn write_facts(report: &Report, out: &mut String) -> fmt::Result {
         ("longest stall", duration(host.loop_stall_max_us)),
         ("TCP retransmissions", host.retransmits.map_or("unknown".to_owned(), count)),
     ];
+    let words = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let more = [
+        ("starts", words(&plan.profile)),
+        ("clients say", words(&plan.clients_say)),
+        ("life", words(&plan.life)),
+        ("reconnects", reconnects(&report.totals)),
+        ("traffic", words(&plan.traffic)),
+        ("messages", messages(&report.totals)),
+    ];
+    let more = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
     out.write_str("<section>\n<h2>The run</h2>\n<dl>\n")?;
-    for (name, value) in facts {
+    for (name, value) in facts.into_iter().chain(more) {
         writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escape(&value))?;
     }
     out.write_str("</dl>\n</section>\n")
