@@ -142,7 +142,9 @@ fn serve(
             Script::RefuseSubscriptions if packet_type == SUBSCRIBE => {
                 stream.write_all(&[0x90, 3, packet[2], packet[3], 0x80])?
             }
-            Script::Serve if packet_type == PINGREQ => stream.write_all(&PINGRESP)?,
+            Script::Serve | Script::RefuseSubscriptions if packet_type == PINGREQ => {
+                stream.write_all(&PINGRESP)?;
+            }
             _ => {}
         }
         answered = true;
