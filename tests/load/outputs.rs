@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     server::{Script, Server},
-    support::broker::{free_port, program, python},
+    support::broker::{free_port, program, python, skip},
 };
 
 const TOOL: &str = env!("CARGO_BIN_EXE_midge_conn");
@@ -467,7 +467,7 @@ fn an_instant_that_has_passed_and_a_clock_that_runs_free_are_exit_3() {
         Command::new(TOOL).args(load).args(arguments).env("PATH", &path).output().unwrap()
     };
     if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return;
+        return skip("systemd keeps the clock of this machine", "MIDGE_REQUIRE_FREE_CLOCK");
     }
     let refused = run(&[]);
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
