@@ -237,3 +237,28 @@ fn mqtt_4_6_0_4_pubrels_of_an_earlier_process_stay_before_later_ones() {
     assert_eq!(client.output(), b"\x62\x02\0\x04");
     assert_eq!(reconnect(&mut client, &present), b"\x62\x02\0\x05\x62\x02\0\x04");
 }
+
+#[test]
+fn what_was_sent_in_a_lost_session_does_not_expire_in_the_next_process() {
+    let mut ledger = Ledger::new();
+    let seconds = PropertyValue::FourByte(5);
+    for ticket in [1, 2].map(Ticket::new) {
+        let mut message = message(b"x");
+        message.qos = QoS::AtLeastOnce;
+        message.properties =
+            Properties::default().with(Property::MessageExpiryInterval, seconds).unwrap();
+        ledger.admit(ticket, message, Some(5 * SECOND));
+    }
+    ledger.apply(Change::Sent { ticket: Ticket::new(1), packet_id: PacketId::MIN });
+    ledger.apply(Change::SessionLost);
+    let config = Arc::new(lasting(V5));
+    let mut client = Client::new(lasting(V5));
+    client.session = Session::restore(config, "c", 0, client.now, ledger);
+    client.pass(20 * SECOND);
+    client.connect();
+    client.output();
+    client.receive(&connack5(0, &[]));
+    // It goes as it was [MQTT-4.3.3-7]; the other was never sent, and is not any more.
+    assert_eq!(client.output(), b"\x32\x0C\0\x01t\0\x02\x05\x02\0\0\0\x05x");
+    assert_eq!(client.published(), [(2, false)]);
+}
