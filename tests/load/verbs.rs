@@ -392,6 +392,32 @@ fn what_is_asked_for_is_asked_once_for_all_processes() {
     assert!(connects.iter().all(|packet| packet.ends_with(b"\0\x03ann\0\x05seven")));
 }
 
+/// A second process would wait for what the first one has read.
+#[test]
+fn what_can_be_read_once_only_is_not_for_several_processes() {
+    let home = tempfile::tempdir().unwrap();
+    let arguments = ["start", "--embedded", "-C", "2", "--hold", "0", "--clients", "/dev/stdin"];
+    let with = |more: &[&str]| {
+        let mut command = tool(home.path(), &[&arguments[..], more].concat());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, b"user\nann\nbob\n").unwrap();
+        drop(input);
+        child.wait_with_output().unwrap()
+    };
+    let one = with(&[]);
+    assert_eq!(one.status.code(), Some(0), "{one:?}");
+    let two = with(&["--processes", "2"]);
+    assert_eq!(two.status.code(), Some(2), "{two:?}");
+    let error = text(&two.stderr);
+    assert!(error.contains("/dev/stdin can be read once only"), "{error}");
+}
+
 #[test]
 fn a_load_that_waits_for_its_start_can_be_ended() {
     let home = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ use std::{
     future::{Future, pending},
     num::NonZeroU32,
     os::unix::ffi::OsStringExt,
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -88,10 +89,13 @@ enum Told {
 
 /// Runs the load in as many processes as it needs, and reports as one.
 ///
+/// `inputs` are the files that the plan was made from, which each process reads for itself.
+///
 /// # Errors
 /// Whatever keeps the load from starting.
 pub(super) async fn run(
     plan: Plan,
+    inputs: &[&Path],
     processes: Option<u32>,
     interrupt: impl Future<Output = ()>,
     observe: impl FnMut(Update),
@@ -105,6 +109,13 @@ pub(super) async fn run(
     };
     if count < 2 {
         return Ok(load::run(plan, interrupt, observe).await);
+    }
+    if let Some(stream) = inputs.iter().find(|path| path.metadata().is_ok_and(|it| !it.is_file())) {
+        let error = anyhow!(
+            "{} can be read once only, and the load takes {count} processes that read it: use a file",
+            stream.display()
+        );
+        return Err(Failure::new(Exit::Usage, error));
     }
     let mut family = Family::start(&plan, count).map_err(not_started)?;
     family.run(&plan, interrupt, observe).await

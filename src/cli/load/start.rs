@@ -1,6 +1,9 @@
 //! `midge_conn start`: carries a load out and prints its report.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Command};
@@ -149,8 +152,10 @@ async fn attend(
     let (interrupt, interrupted) = oneshot::channel::<()>();
     let mut display = Display::new(Tool::Conn.name(), &plan, &options.report);
     let seconds = RefCell::new(Vec::new());
+    let inputs = inputs(options);
     let running = fanout::run(
         plan,
+        &inputs,
         options.pace.processes,
         async move {
             // The sender lives as long as the load.
@@ -191,6 +196,20 @@ async fn attend(
             Ok((report, signal, control))
         }
     }
+}
+
+/// The files that the options name to be read, directories excepted.
+fn inputs(options: &LoadOptions) -> Vec<&Path> {
+    let LoadOptions { tls, roster, client, .. } = options;
+    let one = [
+        &roster.clients,
+        &client.password_from.pw_file,
+        &tls.cafile,
+        &tls.cert,
+        &tls.key,
+        &tls.keypass_file,
+    ];
+    one.into_iter().flatten().chain(&tls.crlfile).map(PathBuf::as_path).collect()
 }
 
 /// Waits for a signal, or for `midge_conn stop`. Returns the exit code that this makes of a load
