@@ -103,7 +103,7 @@ impl Tree {
         let since = now.saturating_sub(self.rated);
         if since >= Duration::from_secs(1) {
             self.rated = now;
-            let keep = 0.5f64.powf(since.as_secs_f64() / HALF_LIFE_SECONDS);
+            let keep = halved(since.as_secs_f64() / HALF_LIFE_SECONDS);
             self.is_changed |= self.root.update_rate(since.as_secs_f64(), keep);
         }
         if !std::mem::take(&mut self.is_changed) {
@@ -358,10 +358,29 @@ fn right(text: &str, columns: usize, colors: bool) -> String {
     format!("{:1$}{text}", "", columns.saturating_sub(len))
 }
 
+/// What is left of 1 after so many half-lives, to within 0.002. `powf` is exact, and has every run of
+/// midge_sub load libm: 350 KB (`Rss` of /proc/PID/smaps, glibc 2.36).
+fn halved(half_lives: f64) -> f64 {
+    let whole = half_lives as u16;
+    let part = half_lives - f64::from(whole);
+    // Through the values at 0, 1/2 and 1.
+    0.5f64.powi(whole.into()) * (1.0 - part * (0.67157 - 0.17157 * part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::QoS;
+
+    #[test]
+    fn what_is_left_halves_with_each_half_life() {
+        for step in 0..400 {
+            let half_lives = f64::from(step) / 100.0;
+            let exact = 0.5f64.powf(half_lives);
+            assert!((halved(half_lives) - exact).abs() < 0.002, "{half_lives}");
+        }
+        assert!(halved(1e9) < 1e-9, "{}", halved(1e9));
+    }
 
     fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
         Publish {
