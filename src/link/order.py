@@ -33,7 +33,6 @@ TAIL = """\
 
 def main():
     known = sections()
-    # What comes first is needed most often: each of these stands behind those before it.
     publish, other_publish, other_tools = set(), set(), set()
     with tempfile.TemporaryDirectory() as place, mosquitto(place) as port:
         run = lambda tool, *options: executed(tool, options, known, place)
@@ -53,7 +52,8 @@ def main():
         device.wait()
     other_publish -= publish
     other_tools -= publish | other_publish
-    patterns = [*sorted(publish), *sorted(other_publish), *sorted(other_tools)]
+    # The code that starts a program follows; what is needed most often lies next to that.
+    patterns = [*sorted(other_tools), *sorted(other_publish), *sorted(publish)]
     lines = "".join(f"    *(.text*.{pattern})\n" for pattern in patterns)
     SCRIPT.write_text(HEAD + lines + TAIL)
     print(f"{len(patterns)} patterns")
@@ -87,7 +87,9 @@ def executed(tool, options, known, place):
         places[name] = address
         names_at[address].append(name)
     found = {places[name] for name in names if name in places}
-    return {pattern(name) for at in found for name in names_at[at] if name in known} - {None}
+    # Those of the program itself are in no library.
+    names = [[name for name in names_at[at] if name in known] or names_at[at] for at in found]
+    return {pattern(name) for alike in names for name in alike} - {None}
 
 
 def pattern(name):
