@@ -162,7 +162,8 @@ impl Exit {
             Self::Signal(2) => "SIGINT arrived before the work was done.",
             Self::Signal(_) => "SIGTERM arrived before the work was done.",
             Self::SignalBeforeConnect => {
-                "SIGINT or SIGTERM arrived before the broker had accepted the connection."
+                "SIGINT or SIGTERM arrived before the broker had accepted the connection. Later they \
+                 are a normal end: 0."
             }
             Self::WrongPassword => "The password given to verify is wrong.",
             Self::PasswordMismatch => "The two passwords typed do not match.",
