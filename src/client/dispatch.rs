@@ -45,6 +45,10 @@ pub(super) struct Dispatch {
     rare: Option<Box<Rare>>,
     /// The connection that is being made or is up.
     pub(super) connection: Connection,
+    /// Attempts to connect since the last connection.
+    pub(super) attempts: u32,
+    /// Somebody does not want to wait for the next one.
+    pub(super) hurried: bool,
     /// A handle wants the socket not to be read.
     pub(super) reading_paused: bool,
     /// The client is ending for good.
@@ -193,6 +197,8 @@ impl Dispatch {
             responses: None,
             rare: None,
             connection: Connection::default(),
+            attempts: 0,
+            hurried: false,
             reading_paused: false,
             ending: false,
         }

@@ -44,17 +44,13 @@ pub(super) struct Task {
     dispatch: Dispatch,
     dialing: Dialing,
     alarm: Alarm,
-    farewell: Option<Farewell>,
-    /// Somebody does not want to wait for the next attempt.
-    hurried: bool,
-    /// Attempts since the last connection.
-    attempts: u32,
+    farewell: Option<Box<Farewell>>,
 }
 
 /// How the client is to end.
 enum Farewell {
     /// Somebody asked for it.
-    Asked(Box<Asked>),
+    Asked(Asked),
     /// What was admitted has until then to be finished: nobody can ask for anything any more, or
     /// somebody asked for that.
     HandlesGone { by: Instant },
@@ -77,15 +73,7 @@ impl Task {
         alarm: Alarm,
         dialing: Dialing,
     ) -> Task {
-        Task {
-            session,
-            dispatch: Dispatch::new(shared, hooks),
-            dialing,
-            alarm,
-            farewell: None,
-            hurried: false,
-            attempts: 0,
-        }
+        Task { session, dispatch: Dispatch::new(shared, hooks), dialing, alarm, farewell: None }
     }
 
     /// Waits for messages that an earlier process has left.
@@ -103,8 +91,8 @@ impl Task {
             // Nothing of this future is as large as what it awaits, which is boxed: a client that is
             // connected carries neither the ways to connect nor what came of them.
             let reason = loop {
-                self.attempts = self.attempts.saturating_add(1);
-                let attempt = self.attempts;
+                let attempt = self.dispatch.attempts.saturating_add(1);
+                self.dispatch.attempts = attempt;
                 self.dispatch.shared.state.set(State::Connecting { attempt });
                 let outcome = 'attempt: {
                     let mut link = match Box::pin(self.dial()).await {
@@ -139,12 +127,12 @@ impl Task {
     /// Waits for the next attempt; fails when the client is to end.
     async fn wait(&mut self, delay: Duration) -> Result<(), CloseReason> {
         tracing::debug!(?delay, "connecting again later");
-        let attempt = self.attempts.saturating_add(1);
+        let attempt = self.dispatch.attempts.saturating_add(1);
         self.dispatch.shared.state.set(State::Waiting { delay, attempt });
         let until = now().checked_add(delay);
-        self.hurried = false;
+        self.dispatch.hurried = false;
         poll_fn(|cx| match self.poll_offline(cx, until) {
-            Poll::Pending if self.hurried => Poll::Ready(Ok(())),
+            Poll::Pending if self.dispatch.hurried => Poll::Ready(Ok(())),
             polled => polled,
         })
         .await
@@ -173,7 +161,7 @@ impl Task {
                 self.dispatch.poll_stored(cx);
             }
             self.dispatch.settle();
-            let grace = match &self.farewell {
+            let grace = match self.farewell.as_deref() {
                 Some(Farewell::Asked(_) | Farewell::Aborted) => {
                     return Poll::Ready(Err(self.stopped()));
                 }
@@ -199,7 +187,7 @@ impl Task {
     /// Begins with a connection, to be polled with [`poll_online`](Self::poll_online).
     fn attach(&mut self, connected: net::Connected, deadline: Option<Instant>) -> Link {
         self.session.handle_connected(now());
-        self.dispatch.connection = Connection::new(connected.peer, self.attempts, deadline);
+        self.dispatch.connection = Connection::new(connected.peer, deadline);
         Link::new(connected.stream)
     }
 
@@ -224,7 +212,7 @@ impl Task {
             } else {
                 let (now, expiry) = self.take_commands(cx);
                 next_expiry = expiry;
-                if let Some(Farewell::Aborted) = self.farewell {
+                if let Some(Farewell::Aborted) = self.farewell.as_deref() {
                     return Poll::Ready(Served::Aborted);
                 }
                 now
@@ -260,8 +248,8 @@ impl Task {
                     }
                     deadlines[1] = deadline;
                 }
-                if let Some(Farewell::HandlesGone { by }) = self.farewell {
-                    deadlines[2] = Some(by);
+                if let Some(Farewell::HandlesGone { by }) = self.farewell.as_deref() {
+                    deadlines[2] = Some(*by);
                 }
             } else {
                 deadlines = [link.poll_timeout(), None, None, None, retry];
@@ -300,7 +288,7 @@ impl Task {
             let reason = ReasonCode::QUOTA_EXCEEDED;
             return self.session.disconnect(now, reason, Properties::default()).is_ok();
         }
-        match &mut self.farewell {
+        match self.farewell.as_deref_mut() {
             Some(Farewell::Asked(asked)) => {
                 let properties = std::mem::take(&mut asked.properties);
                 match self.session.disconnect(now, asked.reason, properties) {
@@ -440,7 +428,7 @@ impl Task {
                 }
             }
             Command::Flush { ticket, done } => self.dispatch.await_flush(ticket, done),
-            Command::Disconnect { reason, properties, done } => match self.farewell {
+            Command::Disconnect { reason, properties, done } => match self.farewell.as_deref() {
                 Some(Farewell::Asked(_)) => {
                     if let Some(done) = done {
                         let _ = done.send(Err(DisconnectError::Closed));
@@ -450,7 +438,7 @@ impl Task {
                 _ => match self.session.check_disconnect(reason, &properties) {
                     Ok(()) => {
                         let asked = Asked { reason, properties, done };
-                        self.farewell = Some(Farewell::Asked(Box::new(asked)));
+                        self.farewell = Some(Box::new(Farewell::Asked(asked)));
                     }
                     Err(reason) => {
                         tracing::debug!(%reason, "disconnect refused");
@@ -461,21 +449,22 @@ impl Task {
             Command::Drain { by, done } => {
                 // Who comes second is told that the client has ended.
                 if self.farewell.is_none() && self.dispatch.begin_drain(done) {
-                    self.farewell = Some(Farewell::HandlesGone { by });
+                    self.farewell = Some(Box::new(Farewell::HandlesGone { by }));
                 }
             }
             Command::Abort => {
-                if let Some(Farewell::Asked(asked)) = self.farewell.replace(Farewell::Aborted)
+                let before = self.farewell.replace(Box::new(Farewell::Aborted));
+                if let Some(Farewell::Asked(asked)) = before.map(|farewell| *farewell)
                     && let Some(done) = asked.done
                 {
                     let _ = done.send(Err(DisconnectError::Closed));
                 }
             }
             Command::Reauthenticate { done } => self.reauthenticate(now, done),
-            Command::ReconnectNow => self.hurried = true,
+            Command::ReconnectNow => self.dispatch.hurried = true,
             Command::HandlesGone => {
                 let by = now + DROP_GRACE;
-                self.farewell.get_or_insert(Farewell::HandlesGone { by });
+                self.farewell.get_or_insert_with(|| Box::new(Farewell::HandlesGone { by }));
             }
         }
     }
@@ -521,7 +510,7 @@ impl Task {
             self.command(now, command);
         }
         self.dispatch.leave_unsent(&mut self.session);
-        if let Some(Farewell::Asked(asked)) = &mut self.farewell
+        if let Some(Farewell::Asked(asked)) = self.farewell.as_deref_mut()
             && let Some(done) = asked.done.take()
         {
             // There was no connection to say anything on.

@@ -53,19 +53,16 @@ pub(in crate::client) struct Incidents {
 #[derive(Default)]
 struct Making {
     peer: Option<SocketAddr>,
-    attempts: u32,
     deadline: Option<Instant>,
 }
 
 impl Connection {
-    /// Begins with a connection that took so many attempts, and that the broker has to accept until
-    /// the deadline.
+    /// Begins with a connection that the broker has to accept until the deadline.
     pub(in crate::client) fn new(
         peer: Option<SocketAddr>,
-        attempts: u32,
         deadline: Option<Instant>,
     ) -> Connection {
-        let making = Box::new(Making { peer, attempts, deadline });
+        let making = Box::new(Making { peer, deadline });
         Connection { stage: Stage::Making(making), incidents: None }
     }
 
@@ -141,7 +138,7 @@ impl Dispatch {
             reason: connected.reason,
             properties: connected.properties,
             limits: session.limits(),
-            attempts: making.attempts,
+            attempts: self.attempts,
             peer: making.peer,
         });
         tracing::info!(

@@ -73,8 +73,13 @@ impl Task {
         let unchanged = self.dialing.client_id().unwrap_or(self.session.client_id());
         let unchanged: Box<str> = unchanged.into();
         let endpoint = self.dialing.endpoint().clone();
-        let mut attempt =
-            Attempt::new(self.attempts, endpoint, &unchanged, self.dialing.config(), options);
+        let mut attempt = Attempt::new(
+            self.dispatch.attempts,
+            endpoint,
+            &unchanged,
+            self.dialing.config(),
+            options,
+        );
         self.dispatch.hooks.on_pre_connect(&mut attempt);
         for by in [BeforeConnectBy::Closure, BeforeConnectBy::Object] {
             let begun = self.dispatch.hooks.before_connect(by, attempt);
@@ -165,7 +170,7 @@ impl Task {
                 delay.ok_or(CloseReason::ConnectFailed(error))
             }
             Outcome::Disconnected { cause, accepted_at } => {
-                self.attempts = 0;
+                self.dispatch.attempts = 0;
                 let ours = cause.by() == DisconnectedBy::User && cause.is_final();
                 let planned = self.dialing.handle_loss(&cause, accepted_at, now());
                 let leaving = self.is_leaving();
@@ -204,10 +209,10 @@ impl Task {
 
     /// Whether another connection would be of no use.
     fn is_leaving(&self) -> bool {
-        match self.farewell {
+        match self.farewell.as_deref() {
             None => false,
             // What was admitted may still be confirmed on another one.
-            Some(Farewell::HandlesGone { by }) => now() >= by || self.dispatch.is_idle(),
+            Some(Farewell::HandlesGone { by }) => now() >= *by || self.dispatch.is_idle(),
             Some(Farewell::Asked(_) | Farewell::Aborted) => true,
         }
     }
@@ -317,7 +322,7 @@ impl Task {
             }
             Served::Link(LinkEnd::Closed) => Ok(()),
         };
-        if let Some(Farewell::Asked(asked)) = &mut self.farewell
+        if let Some(Farewell::Asked(asked)) = self.farewell.as_deref_mut()
             && let Some(done) = asked.done.take()
         {
             let _ = done.send(sent);
