@@ -9,10 +9,7 @@ use std::{
 use crate::{
     run::{Running, midge_pub, midge_rr, midge_sub, run},
     server::{Server, read_packet, read_to_close},
-    support::{
-        Broker,
-        broker::{free_port, skip},
-    },
+    support::{Broker, broker::free_port},
 };
 
 /// Every tool with something to do.
@@ -74,7 +71,10 @@ fn the_time_limit_covers_a_connection_that_is_not_made() {
 fn the_time_limit_covers_a_resolver_that_does_not_answer() {
     // On the port of a resolver, and in the files that the system's library reads.
     let Ok(resolver) = std::net::UdpSocket::bind("127.0.77.53:53") else {
-        return skip("the right to listen on port 53 (root)", "MIDGE_REQUIRE_NAMESPACES");
+        return crate::support::broker::skip(
+            "this process may not listen on port 53",
+            "MIDGE_REQUIRE_PRIVILEGES",
+        );
     };
     let dir = tempfile::tempdir().unwrap();
     let resolv_conf = "nameserver 127.0.77.53\noptions timeout:20\n";
@@ -90,7 +90,10 @@ fn the_time_limit_covers_a_resolver_that_does_not_answer() {
         command
     };
     if !with_settings(&["true"]).status().is_ok_and(|status| status.success()) {
-        return skip("the right to make mount namespaces (root)", "MIDGE_REQUIRE_NAMESPACES");
+        return crate::support::broker::skip(
+            "this process may not make mount namespaces",
+            "MIDGE_REQUIRE_PRIVILEGES",
+        );
     }
     for (tool, args) in tools() {
         let begin = Instant::now();
