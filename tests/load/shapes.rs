@@ -152,7 +152,7 @@ async fn held_connections_carry_messages() {
         assert_eq!(report.phase(Phase::SubAck).unwrap().n, 10);
         assert_eq!(report.phase(Phase::PubAck).unwrap().n, totals.published);
     }
-    assert!(broker.log().contains("load/3/user-3"));
+    broker.wait_for_log_count("load/3/user-3", 1);
 }
 
 #[tokio::test]
@@ -245,6 +245,7 @@ async fn clients_come_from_the_addresses_that_were_named() {
     plan.sources = "127.0.0.7,127.1.0.0/30".parse().unwrap();
     let report = run(plan).await;
     assert_eq!(errors(&report), []);
+    broker.wait_for_log_count("Received DISCONNECT", 12);
     let log = broker.log();
     let sources: HashSet<_> = log
         .lines()
@@ -276,6 +277,8 @@ async fn clients_are_dealt_to_several_brokers() {
     plan.workers = NonZeroU32::new(2).unwrap();
     let report = run(plan).await;
     assert_eq!(report.totals.connected, 11);
+    one.wait_for_log_count("Received DISCONNECT", 6);
+    two.wait_for_log_count("Received DISCONNECT", 5);
     let connected = |broker: &Broker| broker.log().matches("Sending CONNACK").count();
     assert_eq!((connected(&one), connected(&two)), (6, 5));
 }

@@ -230,6 +230,7 @@ fn clients_come_from_a_file() {
     let arguments = ["start", "--url", &url, "--clients", file, "--hold", "0", "-C"];
     let output = run(home.path(), &[&arguments[..], &["2"]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+    broker.wait_for_log_count("Received DISCONNECT", 2);
     let log = broker.log();
     for client in ["as first ", "as second, so to say ", "u'ann'", "u'bob'"] {
         assert!(log.contains(client), "{client}: {log}");
