@@ -450,6 +450,16 @@ fn a_3_x_broker_gets_few_messages_of_qos_2_at_a_time() {
 }
 
 #[test]
+fn a_broker_that_takes_more_does_not_widen_the_own_window() {
+    let mut config = lasting(V5);
+    config.max_inflight = 2;
+    let mut client = online(config, &connack5(0, &[0x21, 0, 5]));
+    assert_eq!(client.session.limits().receive_maximum, 2);
+    (1..=5).for_each(|ticket| client.publish(ticket, 1, b"x"));
+    assert_eq!(client.output().iter().filter(|byte| **byte == b'x').count(), 2);
+}
+
+#[test]
 fn a_message_expires_in_the_queue_and_never_once_it_was_sent() {
     let mut config = lasting(V5);
     config.max_inflight = 1;

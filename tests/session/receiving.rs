@@ -147,6 +147,24 @@ fn aliases_are_resolved_and_checked() {
 }
 
 #[test]
+fn an_alias_may_change_its_topic_for_ever() {
+    let mut config = lasting(V5);
+    config.topic_alias_maximum = 1;
+    let mut client = online(config, CK5);
+    // Together the topics are longer than a table of aliases may be.
+    for n in 0..300 {
+        let mut body = vec![0xFA, 0];
+        body.extend(format!("{n:064000}").into_bytes());
+        body.extend([3, 0x23, 0, 1]);
+        let length = body.len();
+        let head = [0x30, length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8];
+        client.receive(&[&head, &body[..]].concat());
+    }
+    assert!(client.end().is_none(), "{:?}", client.end());
+    assert_eq!(client.messages.len(), 300);
+}
+
+#[test]
 fn a_packet_above_the_own_maximum_is_refused_by_its_header() {
     let mut config = Config::new(V5);
     config.maximum_packet_size = 64;
