@@ -6,6 +6,9 @@ usage: cargo build --release --bin midge_pub && tests/bench/oneshot.py [--smoke]
 Needs GNU time. Exits with 1 if midge_pub takes more memory at its peak than mosquitto_pub, or more
 time. A smoke run tolerates a tenth more memory, since the list of src/link ages with each change of
 the code, and any time.
+
+What is measured is the linker's output as it lies. A copy of it takes up to 0.5 MB more until it has
+left the page cache: Linux keeps what was written at once in large pieces, and maps them whole.
 """
 
 import pathlib
