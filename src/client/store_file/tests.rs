@@ -59,6 +59,11 @@ impl Disk {
         self.changed.notify_all();
     }
 
+    fn wait_until_asked(&self, times: usize) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| state.asked < times).unwrap());
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         let bytes = file.metadata()?.len();
         let mut state = self.state.lock().unwrap();
@@ -97,9 +102,9 @@ fn what_the_last_sync_brought_to_the_disk_is_there() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(store.poll_durable(&mut cx, position).is_pending());
     // Its end comes while the disk is still at work.
+    disk.wait_until_asked(1);
     let letting_go = thread::spawn(move || {
-        let state = disk.state.lock().unwrap();
-        drop(disk.changed.wait_while(state, |state| state.asked < 2).unwrap());
+        disk.wait_until_asked(2);
         disk.set(true, false);
     });
     store.close();
