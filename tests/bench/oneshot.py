@@ -4,8 +4,8 @@
 usage: cargo build --release --bin midge_pub && tests/bench/oneshot.py [--smoke]
 
 Needs GNU time. Exits with 1 if midge_pub takes more memory at its peak than mosquitto_pub, or more
-time. A smoke run tolerates a tenth more memory, since the list of src/link ages with each change of
-the code, and any time.
+time. A smoke run tolerates a fifth more memory, since the list of src/link ages with each change of
+the code and machines differ in how they keep a new file, and any time. Without the list it is 29 %.
 
 What is measured is the linker's output as it lies. A copy of it takes up to 0.5 MB more until it has
 left the page cache: Linux keeps what was written at once in large pieces, and maps them whole.
@@ -60,7 +60,7 @@ def main():
         finally:
             broker.terminate()
             broker.wait()
-    if is_more(memory, 1.1 if is_smoke else 1):
+    if is_more(memory, 1.2 if is_smoke else 1):
         sys.exit(ADVICE)
     if is_more(times, 1) and not is_smoke:
         sys.exit("midge_pub takes more time than mosquitto_pub")
