@@ -512,7 +512,7 @@ impl Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -520,8 +520,9 @@ mod tests {
     use super::*;
     use crate::codec::Version;
 
+    /// A waker that counts.
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    pub(in crate::client) struct Count(pub(in crate::client) AtomicUsize);
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {

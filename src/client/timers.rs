@@ -276,25 +276,15 @@ impl Drop for Wait {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
 
     use proptest::prelude::*;
 
     use super::super::acks::Acks;
+    use super::super::mailbox::tests::Count;
     use super::super::options::{OutgoingQueue, Settings, StreamLimits};
     use super::super::stream::{Bounds, Slow};
     use super::*;
     use crate::codec::Version;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     /// A client that counts how often it is woken.
     struct Client {

@@ -368,7 +368,7 @@ fn halved(half_lives: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::codec::QoS;
 
@@ -382,7 +382,7 @@ mod tests {
         assert!(halved(1e9) < 1e-9, "{}", halved(1e9));
     }
 
-    fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
+    pub(in crate::cli::subscribe) fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
         Publish {
             dup: false,
             qos: QoS::AtMostOnce,

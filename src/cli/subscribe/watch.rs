@@ -75,19 +75,7 @@ impl TopicLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::QoS;
-
-    fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
-        Publish {
-            dup: false,
-            qos: QoS::AtMostOnce,
-            retain: false,
-            topic,
-            packet_id: None,
-            properties: Default::default(),
-            payload,
-        }
-    }
+    use crate::cli::subscribe::tree::tests::message;
 
     #[test]
     fn whoever_publishes_does_not_fill_the_memory() {
