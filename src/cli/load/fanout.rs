@@ -57,8 +57,6 @@ use crate::{
 
 /// Time for all processes to get from `go` to the instant at which they start.
 const HEAD_START: SignedDuration = SignedDuration::from_millis(500);
-/// The option that has the password asked for.
-const PROMPT: &str = "--pw-prompt";
 /// A process whose counters stand still tells so this often.
 const IDLE_TELL: Duration = Duration::from_secs(1);
 
@@ -89,13 +87,15 @@ enum Told {
 
 /// Runs the load in as many processes as it needs, and reports as one.
 ///
-/// `inputs` are the files that the plan was made from, which each process reads for itself.
+/// `inputs` are the files that the plan was made from, which each process reads for itself. A password
+/// that was `asked` for on the terminal is not asked for again.
 ///
 /// # Errors
 /// Whatever keeps the load from starting.
 pub(super) async fn run(
     plan: Plan,
     inputs: &[&Path],
+    asked: bool,
     processes: Option<u32>,
     interrupt: impl Future<Output = ()>,
     observe: impl FnMut(Update),
@@ -117,7 +117,7 @@ pub(super) async fn run(
         );
         return Err(Failure::new(Exit::Usage, error));
     }
-    let mut family = Family::start(&plan, count).map_err(not_started)?;
+    let mut family = Family::start(&plan, asked, count).map_err(not_started)?;
     family.run(&plan, interrupt, observe).await
 }
 
@@ -143,7 +143,7 @@ struct Member {
 }
 
 impl Family {
-    fn start(plan: &Plan, count: u32) -> anyhow::Result<Self> {
+    fn start(plan: &Plan, asked: bool, count: u32) -> anyhow::Result<Self> {
         // Progress that nobody has looked at yet: processes wait when there is more.
         const WAITING: usize = 1_024;
         let (tell, told) = mpsc::channel(WAITING);
@@ -152,7 +152,7 @@ impl Family {
         for index in 0..count {
             let mut child = Command::new(&program)
                 .args(arguments(plan, index, count))
-                .envs(password(plan))
+                .envs(password(plan).filter(|_| asked))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 // A signal of the terminal is for the parent, which passes it on in its own way.
@@ -385,20 +385,17 @@ fn gives_up(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Unreachable | Outcome::Aborted)
 }
 
-/// The arguments of process `index`: those of this one, and its part. A password that was asked for is
-/// not asked for again: it comes with [`password`].
+/// The arguments of process `index`: those of this one, and its part.
 fn arguments(plan: &Plan, index: u32, count: u32) -> Vec<OsString> {
-    let given = std::env::args_os().skip(1);
-    let mut arguments: Vec<_> = given.filter(|argument| argument != PROMPT).collect();
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     arguments.push(format!("--part={index}/{count}").into());
     arguments.push(format!("--seed={}", plan.seed.0).into());
     arguments
 }
 
-/// The variable of the environment with the password that was asked for.
+/// The variable of the environment with the password.
 fn password(plan: &Plan) -> Option<(&'static str, OsString)> {
-    let is_asked_for = std::env::args_os().any(|argument| argument == PROMPT);
-    let password = plan.session.password.as_ref().filter(|_| is_asked_for)?;
+    let password = plan.session.password.as_ref()?;
     Some((ASKED, OsString::from_vec(password.as_bytes().to_vec())))
 }
 

@@ -174,9 +174,9 @@ fn session(options: &LoadOptions) -> Result<Config> {
     }
     let user = user.as_ref().map(|template| template.of_first(options.pace.seed));
     config.username = user.or(url.and_then(Endpoint::username).map(str::to_owned)).map(Into::into);
-    let given = PasswordPlan::of(password.as_ref(), password_from);
-    let given =
-        given.or_else(|| options.pace.part.as_ref().and_then(|_| PasswordPlan::of_parent()));
+    // One of several processes does not ask for what the first one has asked for.
+    let asked = options.pace.part.as_ref().and_then(|_| PasswordPlan::of_parent());
+    let given = asked.or_else(|| PasswordPlan::of(password.as_ref(), password_from));
     config.password = match (given, url.and_then(Endpoint::password)) {
         (None, Some(password)) => Some(password.into()),
         (given, _) => given

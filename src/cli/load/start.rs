@@ -156,6 +156,7 @@ async fn attend(
     let running = fanout::run(
         plan,
         &inputs,
+        options.client.password_from.pw_prompt,
         options.pace.processes,
         async move {
             // The sender lives as long as the load.
